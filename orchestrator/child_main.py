@@ -1,0 +1,70 @@
+"""The limited child process itself: one task, one request on standard input, one answer on standard output."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import traceback
+import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
+
+TASKS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
+    {
+        "inspect": ("optimizers.inspect_model", "InspectRequest", "inspect_model"),
+        "make": ("optimizers.make", "MakeRequest", "make_variant"),
+        "evaluate": ("optimizers.evaluate", "EvaluateRequest", "evaluate"),
+    }
+)
+"""Name to module, request type and function."""
+
+
+def _limit(limits: Mapping[str, int]) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for kind, key in ((resource.RLIMIT_DATA, "memory_bytes"), (resource.RLIMIT_FSIZE, "file_bytes")):
+        _, hard = resource.getrlimit(kind)
+        wanted = limits[key] if hard == resource.RLIM_INFINITY else min(limits[key], hard)
+        resource.setrlimit(kind, (wanted, hard))
+
+
+def main() -> int:
+    """Run the task named in the first line of standard input on the request in the rest; 0 when it gave an answer."""
+    answer_fd = os.dup(1)
+    os.dup2(2, 1)  # what a native library prints must not end in the answer
+    header, _, body = sys.stdin.buffer.read().partition(b"\n")
+    order = json.loads(header)
+    _limit(order["limits"])
+    warnings.simplefilter("ignore")
+    envelope: dict[str, object]
+    try:
+        module, request_type, function = TASKS[order["task"]]
+        loaded = importlib.import_module(module)
+        request = getattr(loaded, request_type).model_validate_json(body)
+        envelope = {"answer": getattr(loaded, function)(request).model_dump(mode="json")}
+    except MemoryError:
+        envelope = {"error": {"kind": "MemoryError", "message": "out of memory"}}
+    except Exception as error:  # noqa: BLE001 - the one place where a task's failure becomes an answer
+        if not _ours(error):
+            traceback.print_exc()
+        envelope = {"error": {"kind": _kind(error), "message": str(error) or type(error).__name__}}
+    with os.fdopen(answer_fd, "w") as answer:
+        json.dump(envelope, answer)
+    return 1 if "error" in envelope else 0
+
+
+def _ours(error: Exception) -> bool:
+    return type(error).__module__.startswith("optimizers.")
+
+
+def _kind(error: Exception) -> str:
+    text = str(error)
+    if "bad allocation" in text or "bad_alloc" in text or "Failed to allocate memory" in text:
+        return "MemoryError"
+    return type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
