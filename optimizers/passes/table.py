@@ -1,0 +1,13 @@
+"""The one table of passes: a new pass is its file, its import and its line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from optimizers.optimizer_pass import Pass
+
+_ALL: tuple[type[Pass], ...] = ()
+
+PASSES: Mapping[str, type[Pass]] = MappingProxyType({one.name: one for one in _ALL})
+"""Every pass by the name that recipes use."""
