@@ -1,0 +1,186 @@
+"""Models as files: read safely, written with the same bytes each time, inputs and outputs compared."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from optimizers.errors import ModelError, PassFailed
+from optimizers.foreign import foreign_as, one_line
+
+EXTERNAL_ABOVE_BYTES = 1 << 30
+"""A model with more bytes of weights than this is written with its weights in a file beside it (protobuf ends at 2 GiB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a model: its name, onnx type and the sizes of its axes (None where any size will do)."""
+
+    name: str
+    type: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A model on disk: bytes of the file and of its external data, if it has any."""
+
+    path: Path
+    external: Path | None
+    size_bytes: int
+
+
+def read_model(path: Path) -> ir.Model:
+    """Parse an ONNX file; weights outside it stay memory-mapped. Raises: ModelError."""
+    with foreign_as(ModelError, f"{one_line(path.name, limit=80)} is not an ONNX model that can be read"):
+        proto = onnx.load(path, format="protobuf", load_external_data=False)
+        _check_functions(proto)
+        model = ir.from_proto(proto)
+        ir.external_data.set_base_dir(model.graph, path.parent)
+        for tensor in _tensors(model):
+            _check_external(tensor, path.parent)
+    return model
+
+
+def _check_functions(proto: onnx.ModelProto) -> None:
+    """A function that calls itself would make every inliner run for ever."""
+    calls = {
+        (function.domain, function.name): {(node.domain, node.op_type) for node in _nodes(function.node)} for function in proto.functions
+    }
+    done: set[tuple[str, str]] = set()
+    while ready := {name for name in calls.keys() - done if not (calls[name] & calls.keys()) - done}:
+        done |= ready
+    if stuck := calls.keys() - done:
+        raise ModelError(f"its function {one_line(sorted(stuck)[0][1], limit=80)} calls itself, which ONNX does not allow")
+
+
+def _nodes(nodes: object) -> Iterator[onnx.NodeProto]:
+    for node in nodes:  # type: ignore[attr-defined]
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _nodes(graph.node)
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in model.graphs():
+        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)
+
+
+def _check_external(tensor: ir.TensorProtocol, folder: Path) -> None:
+    if not isinstance(tensor, ir.ExternalTensor):
+        return
+    if not Path(tensor.path).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"the weights {tensor.name} are said to lie in {tensor.location}, outside the model's folder")
+    size = Path(tensor.path).stat().st_size
+    end = (tensor.offset or 0) + max(tensor.length or 0, tensor.nbytes)
+    if (tensor.offset or 0) < 0 or end > size:
+        raise ValueError(f"the weights {tensor.name} should end at byte {end} of {tensor.location}, which has {size}")
+
+
+def write_model(model: ir.Model, path: Path, *, external_above_bytes: int = EXTERNAL_ABOVE_BYTES) -> Written:
+    """Write a model as one file, or with `<name>.data` beside it when its weights are large. Raises: PassFailed."""
+    with foreign_as(PassFailed, "the model made cannot be written"):
+        weights = sum(tensor.nbytes for tensor in _tensors(model))
+        external = path.with_name(f"{path.name}.data") if weights > external_above_bytes else None
+        partial = path.with_name(f".{path.name}.partial")
+        if external is None:
+            partial.write_bytes(serialise(ir.external_data.load_to_model(model)))
+        else:
+            ir.save(model, partial, format="protobuf", external_data=external.name, size_threshold_bytes=1024)
+        os.replace(partial, path)
+    return written(path)
+
+
+def serialise(model: ir.Model) -> bytes:
+    """The bytes of a model whose weights are in memory: the same for the same model."""
+    return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+
+
+def written(path: Path) -> Written:
+    """A model file with what lies beside it."""
+    external = path.with_name(f"{path.name}.data")
+    size = path.stat().st_size
+    if external.exists():
+        return Written(path, external, size + external.stat().st_size)
+    return Written(path, None, size)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file: 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def opset(model: ir.Model) -> int:
+    """The version of the standard operators that the model uses; 0 where it uses none."""
+    return model.opset_imports.get("", 0)
+
+
+def real_inputs(model: ir.Model) -> list[ir.Value]:
+    """The inputs that must be fed: those that no initialiser gives a value (old files list weights as inputs too)."""
+    return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+
+
+def signature(model: ir.Model) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """Inputs and outputs in order."""
+    return tuple(map(_port, real_inputs(model))), tuple(map(_port, model.graph.outputs))
+
+
+def _port(value: ir.Value) -> Port:
+    shape = None if value.shape is None else tuple(axis if isinstance(axis, int) else None for axis in value.shape)
+    return Port(value.name or "", str(value.type), shape)
+
+
+def check_signature(before: tuple[tuple[Port, ...], tuple[Port, ...]], model: ir.Model, *, who: str) -> None:
+    """Inputs and outputs must be what they were; sizes that were open may have become known. Raises: PassFailed."""
+    after = signature(model)
+    for kind, old, new in zip(("inputs", "outputs"), before, after, strict=True):
+        if len(old) != len(new) or not all(map(_compatible, old, new)):
+            raise PassFailed(f"{who} changed the model's {kind}: {_names(old)} became {_names(new)}")
+
+
+def _compatible(old: Port, new: Port) -> bool:
+    if old.name != new.name or (old.type != new.type and old.type != "None"):
+        return False
+    if old.shape is None or new.shape is None:
+        return True
+    return len(old.shape) == len(new.shape) and all(a is None or b is None or a == b for a, b in zip(old.shape, new.shape, strict=True))
+
+
+def _names(ports: tuple[Port, ...]) -> str:
+    return one_line(", ".join(f"{port.name} {port.type} {list(port.shape) if port.shape is not None else '?'}" for port in ports), limit=200)
+
+
+def infer_shapes(model: ir.Model) -> ir.Model:
+    """Types and shapes of all values, as far as they follow from the inputs."""
+    return common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
+
+
+def operators(model: ir.Model) -> dict[str, int]:
+    """How many nodes of each operator, subgraphs included."""
+    counts: dict[str, int] = {}
+    for node in model.graph.all_nodes():
+        key = f"{node.domain}:{node.op_type}" if node.domain else node.op_type
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+QUANTISED_OPERATORS = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+)
+
+
+def is_quantised(model: ir.Model) -> bool:
+    """Whether the model computes, or stores weights, in integers with scales."""
+    return any(
+        node.op_type in QUANTISED_OPERATORS or node.op_type.startswith(("QLinear", "QGemm", "MatMulNBits", "QAttention", "QEmbed"))
+        for node in model.graph.all_nodes()
+    )
