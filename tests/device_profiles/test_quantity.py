@@ -91,7 +91,7 @@ def test_wrong_case_of_a_unit_is_guessed():
 def test_a_part_of_a_byte_is_refused():
     with pytest.raises(ValueError, match="not a part of a byte"):
         parse_bytes(0.5)
-    with pytest.raises(ValueError, match="at most 9.2"):
+    with pytest.raises(ValueError, match=r"at most 9\.2"):
         parse_bytes("1e30TB")
 
 
