@@ -17,6 +17,7 @@ MAX_SHOWN = 3
 
 Location = Sequence[int | str]
 
+_VERBS = ("is ", "has ", "holds ", "needs ", "names ", "cannot ", "must ", "feeds ", "makes ")
 _NEEDS: Mapping[str, str] = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -142,7 +143,8 @@ def _sentence(root: Node, detail: ErrorDetails, json_schema: Mapping[str, Any]) 
         keys = known_keys(json_schema, path[:-1])
         return f"is not a key that belongs here: {did_you_mean(str(path[-1]) if path else '', keys, noun='known keys')}"
     if kind in ("value_error", "assertion_error"):
-        return printable(str(context.get("error", detail["msg"])), 600)
+        text = printable(str(context.get("error", detail["msg"])), 600)
+        return text if text.startswith(_VERBS) else f"is wrong: {text}"
     if kind in ("literal_error", "enum"):
         words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         written = node.text if isinstance(node, ScalarNode) else ""

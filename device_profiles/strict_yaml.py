@@ -14,7 +14,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from device_profiles.errors import TextFileError
 from device_profiles.field_errors import explain, field_path, find_node, misplaced_flag, nearest
-from device_profiles.yaml_tree import Data, MapNode, Node, fault, parse_tree, plain_data, printable
+from device_profiles.yaml_tree import Data, MapNode, Mark, Node, fault, parse_tree, plain_data, printable
 
 MAX_BYTES = 1 << 20
 
@@ -42,10 +42,16 @@ class Document:
         try:
             value = schema.model_validate(self.data)
         except ValidationError as error:
+            if isinstance(self.root, MapNode) and not self.root.entries:
+                raise self._empty(schema) from None
             raise explain(self.root, error, schema=schema, source=self.source) from None
         if (place := misplaced_flag(self.root, schema)) is not None:
             raise self.error(place, "cannot be true or false")
         return value
+
+    def _empty(self, schema: type[BaseModel]) -> TextFileError:
+        needed = [f"`{field.alias or name}`" for name, field in schema.model_fields.items() if field.is_required()]
+        return fault(self.source, None, "the file is empty" + (f": it needs {', '.join(needed)}" if needed else ""))
 
     def error(self, location: Sequence[int | str], message: str) -> TextFileError:
         """An error about the value at a location such as `("configs", 0, "threads")`."""
@@ -69,13 +75,11 @@ def read_document(path: Path) -> Document:
 
 
 def parse_document(text: str, *, source: str) -> Document:
-    """The text, parsed but not validated. Raises: TextFileError."""
+    """The text, parsed but not validated; nothing but comments is an empty mapping. Raises: TextFileError."""
     if len(text) > MAX_BYTES:
         raise _too_large(source)
     root = parse_tree(text, source=source)
-    if root is None:
-        raise fault(source, None, "the file is empty")
-    return Document(root, source)
+    return Document(MapNode(Mark(1, 1), {}, {}) if root is None else root, source)
 
 
 def decode(data: bytes, *, source: str) -> str:
