@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from optimizers.errors import OptimizerError
@@ -43,18 +43,21 @@ FOREIGN: tuple[type[Exception], ...] = (
     BufferError,
     EOFError,
     LookupError,
-    MemoryError,
     OSError,
     RuntimeError,
     TypeError,
     ValueError,
 )
-"""What those libraries raise on a model that they cannot take. The list is long because they assert and index into what they read."""
+"""What those libraries raise on a model that they cannot take. The list is long because they assert and index into what they read.
+
+MemoryError is not among them: it says something about the limits, not about the model.
+"""
 
 _NOISE = (
     re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : "),
     re.compile(r"^Load model from .*? failed: ?"),
     re.compile(r"/onnxruntime_src/\S+ \S.*?\)(?: const|::<lambda\(\)>)* (?=\S)"),  # a C++ signature
+    re.compile(r"/project/onnx/\S+ "),
     re.compile(r"\b\w+\.cc:\d+ \w+ "),
 )
 """What onnxruntime's messages carry that a person has no use for."""
@@ -72,8 +75,6 @@ def foreign_as(error: type[OptimizerError], doing: str) -> Iterator[None]:
 def one_line(what: object, *, limit: int = 400) -> str:
     """Text of a library or a file as one printable line: an exception's message without its status prefix and source paths."""
     text = str(what) or type(what).__name__
-    if isinstance(what, MemoryError):
-        text = "it needs more memory than there is"
     text = " ".join("".join(c if c.isprintable() else " " for c in text[: 20 * limit]).split())
     for noise in _NOISE:
         text = noise.sub("", text)

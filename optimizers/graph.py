@@ -7,10 +7,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
+from numpy.typing import NDArray
 
 from optimizers.errors import ModelError, PassFailed
 from optimizers.foreign import foreign_as, one_line
@@ -86,8 +89,12 @@ def _check_external(tensor: ir.TensorProtocol, folder: Path) -> None:
 
 
 def write_model(model: ir.Model, path: Path, *, external_above_bytes: int = EXTERNAL_ABOVE_BYTES) -> Written:
-    """Write a model as one file, or with `<name>.data` beside it when its weights are large. Raises: PassFailed."""
+    """Write a model as one file, or with `<name>.data` beside it when its weights are large. Raises: PassFailed.
+
+    Shapes of intermediate values are left out: readers infer them, and in a small model they are a tenth of the file.
+    """
     with foreign_as(PassFailed, "the model made cannot be written"):
+        model = _without_shapes(model)
         weights = sum(tensor.nbytes for tensor in _tensors(model))
         external = path.with_name(f"{path.name}.data") if weights > external_above_bytes else None
         partial = path.with_name(f".{path.name}.partial")
@@ -100,8 +107,18 @@ def write_model(model: ir.Model, path: Path, *, external_above_bytes: int = EXTE
 
 
 def serialise(model: ir.Model) -> bytes:
-    """The bytes of a model whose weights are in memory: the same for the same model."""
+    """The bytes of a model with all it says, external weights as references: the same for the same model."""
     return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+
+
+def _without_shapes(model: ir.Model) -> ir.Model:
+    bare = model.clone()
+    for graph in bare.graphs():
+        for node in graph:
+            for value in node.outputs:
+                if not value.is_graph_output():
+                    value.type = value.shape = None
+    return bare
 
 
 def written(path: Path) -> Written:
@@ -156,7 +173,9 @@ def _compatible(old: Port, new: Port) -> bool:
 
 
 def _names(ports: tuple[Port, ...]) -> str:
-    return one_line(", ".join(f"{port.name} {port.type} {list(port.shape) if port.shape is not None else '?'}" for port in ports), limit=200)
+    return one_line(
+        ", ".join(f"{port.name} {port.type} {list(port.shape) if port.shape is not None else '?'}" for port in ports), limit=200
+    )
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:
@@ -173,14 +192,49 @@ def operators(model: ir.Model) -> dict[str, int]:
     return counts
 
 
-QUANTISED_OPERATORS = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
-)
+_QUANTISERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "MatMulNBits"})
+_QUANTISED_PREFIXES = ("QLinear", "QGemm", "QAttention", "QEmbed", "DynamicQuantize")
 
 
 def is_quantised(model: ir.Model) -> bool:
-    """Whether the model computes, or stores weights, in integers with scales."""
-    return any(
-        node.op_type in QUANTISED_OPERATORS or node.op_type.startswith(("QLinear", "QGemm", "MatMulNBits", "QAttention", "QEmbed"))
-        for node in model.graph.all_nodes()
-    )
+    """Whether the model computes with quantised activations (weights alone stored as integers do not count)."""
+    return any(node.op_type in _QUANTISERS or node.op_type.startswith(_QUANTISED_PREFIXES) for node in model.graph.all_nodes())
+
+
+def unpack_weights(model: ir.Model) -> int:
+    """Replace `DequantizeLinear` of constant weights by the float weights it gives: the same function, more bytes.
+
+    Returns how many. For passes that work on float weights; per axis and blocked scales are left as they are unless
+    numpy broadcasting says it all: (x - zero point) × scale with the scale along `axis`.
+    """
+    unpacked = 0
+    for node in list(model.graph):
+        if node.op_type == "DequantizeLinear" and node.domain == "" and not node.outputs[0].is_graph_output():
+            weights = _dequantised(node)
+            if weights is not None:
+                value = ir.Value(name=f"{node.outputs[0].name}", const_value=ir.tensor(weights, name=node.outputs[0].name))
+                value.dtype, value.shape = ir.DataType.from_numpy(weights.dtype), ir.Shape(weights.shape)
+                node.outputs[0].name = None
+                node.outputs[0].replace_all_uses_with(value)
+                model.graph.remove(node, safe=True)
+                model.graph.register_initializer(value)
+                unpacked += 1
+    common.RemoveUnusedNodesPass()(model)
+    return unpacked
+
+
+def _dequantised(node: ir.Node) -> NDArray[Any] | None:
+    constants = [None if value is None else ir.convenience.get_const_tensor(value) for value in node.inputs]
+    if node.attributes.get("block_size") is not None or constants[0] is None or constants[1] is None:
+        return None
+    if len(node.inputs) > 2 and node.inputs[2] is not None and constants[2] is None:
+        return None
+    quantised, scale = constants[0].numpy(), constants[1].numpy()
+    zero = constants[2].numpy() if len(constants) > 2 and constants[2] is not None else np.zeros((), np.int32)
+    if scale.ndim == 1 and scale.size > 1:
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+        along = [1] * quantised.ndim
+        along[axis] = scale.size
+        scale, zero = scale.reshape(along), zero.reshape(along) if zero.size > 1 else zero
+    difference = quantised.astype(np.int32) - zero.reshape(zero.shape if zero.ndim != 1 or zero.size > 1 else ()).astype(np.int32)
+    return (difference.astype(scale.dtype) * scale.reshape(scale.shape if scale.size > 1 else ())).astype(scale.dtype)

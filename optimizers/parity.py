@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,16 @@ _OPEN_SIZES = (32, 8, 64, 128, 256, 1)
 """Sizes tried for axes that may have any size, until the model runs."""
 
 
-def random_probes(model: ir.Model, path: Path, *, threads: int) -> tuple[Feed, ...]:
-    """Feeds of random numbers (fixed seed) on which the model at `path` runs. Raises: UnsupportedModel, saying why not."""
+def random_probes(model: ir.Model, path: Path, *, threads: int, fixed: Feed = MappingProxyType({})) -> tuple[Feed, ...]:
+    """Feeds of random numbers (fixed seed) and the `fixed` inputs on which the model at `path` runs.
+
+    Raises: UnsupportedModel, saying why there are none.
+    """
     session = open_session(path, intra_op_threads=threads, optimize=False)
-    inputs = real_inputs(model)
+    inputs = [value for value in real_inputs(model) if value.name not in fixed]
     why: ModelError | None = None
     for size in _OPEN_SIZES:
-        feeds = tuple(_random_feed(inputs, size, np.random.default_rng(seed)) for seed in range(N_PROBES))
+        feeds = tuple({**_random_feed(inputs, size, np.random.default_rng(seed)), **fixed} for seed in range(N_PROBES))
         try:
             session.run(feeds[0])
         except ModelError as error:

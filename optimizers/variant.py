@@ -43,8 +43,19 @@ class Step(Value):
     details: Mapping[str, Any] = Field(default_factory=dict, description="counts and figures of the pass, by name")
 
 
+class ExternalData(Value):
+    """Weights in a file of their own beside the model's: it must keep that name."""
+
+    file_name: str
+    sha256: str
+    size_bytes: int
+
+
 class Variant(Value):
-    """What a recipe made: `id` is the sha256 of the file's sha256 and the recipe's canonical JSON."""
+    """What a recipe made: `id` is the sha256 of the file's sha256 (and its external data's) and the recipe's canonical JSON.
+
+    `size_bytes` counts the external data too.
+    """
 
     id: str
     model: str
@@ -52,6 +63,7 @@ class Variant(Value):
     sha256: str
     size_bytes: int
     file_name: str = Field(description="model.onnx or model.ort: the runtime goes by the ending")
+    external: ExternalData | None = Field(default=None, description="only a model with more than 1 GiB of weights has it")
     model_sha256: str = Field(description="of the user's file that the recipe began with")
     steps: tuple[Step, ...]
     warnings: tuple[str, ...] = ()
@@ -61,6 +73,7 @@ class Variant(Value):
     )
 
 
-def variant_id(sha256: str, recipe: Recipe) -> str:
+def variant_id(sha256: str, recipe: Recipe, *, external_sha256: str | None = None) -> str:
     """The id of the variant whose bytes have that sha256 and which that recipe made: 64 hex digits."""
-    return hashlib.sha256(f"{sha256}\n{recipe.model_dump_json(exclude={'description'})}".encode()).hexdigest()
+    files = sha256 if external_sha256 is None else f"{sha256}\n{external_sha256}"
+    return hashlib.sha256(f"{files}\n{recipe.model_dump_json(exclude={'description'})}".encode()).hexdigest()

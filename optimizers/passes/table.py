@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from optimizers.optimizer_pass import Pass
+from optimizers.passes.simplify import Simplify
 
-_ALL: tuple[type[Pass], ...] = ()
+_ALL: tuple[type[Pass], ...] = (Simplify,)
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType({one.name: one for one in _ALL})
 """Every pass by the name that recipes use."""
