@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnx_ir.passes.common as common
 from numpy.typing import NDArray
+from onnx_ir.passes import common
 
 from optimizers.errors import ModelError, PassFailed
 from optimizers.foreign import foreign_as, one_line
@@ -94,31 +93,30 @@ def write_model(model: ir.Model, path: Path, *, external_above_bytes: int = EXTE
     Shapes of intermediate values are left out: readers infer them, and in a small model they are a tenth of the file.
     """
     with foreign_as(PassFailed, "the model made cannot be written"):
-        model = _without_shapes(model)
         weights = sum(tensor.nbytes for tensor in _tensors(model))
-        external = path.with_name(f"{path.name}.data") if weights > external_above_bytes else None
-        partial = path.with_name(f".{path.name}.partial")
-        if external is None:
-            partial.write_bytes(serialise(ir.external_data.load_to_model(model)))
+        if weights > external_above_bytes:
+            model = ir.external_data.unload_from_model(model.clone(), path.parent, f"{path.name}.data", size_threshold_bytes=1024)
         else:
-            ir.save(model, partial, format="protobuf", external_data=external.name, size_threshold_bytes=1024)
-        os.replace(partial, path)
+            ir.external_data.load_to_model(model)
+        proto = ir.to_proto(model)
+        _drop_shapes(proto.graph)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(proto.SerializeToString(deterministic=True))
+        partial.replace(path)
     return written(path)
+
+
+def _drop_shapes(graph: onnx.GraphProto) -> None:
+    del graph.value_info[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            for subgraph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _drop_shapes(subgraph)
 
 
 def serialise(model: ir.Model) -> bytes:
     """The bytes of a model with all it says, external weights as references: the same for the same model."""
     return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
-
-
-def _without_shapes(model: ir.Model) -> ir.Model:
-    bare = model.clone()
-    for graph in bare.graphs():
-        for node in graph:
-            for value in node.outputs:
-                if not value.is_graph_output():
-                    value.type = value.shape = None
-    return bare
 
 
 def written(path: Path) -> Written:
@@ -165,7 +163,7 @@ def check_signature(before: tuple[tuple[Port, ...], tuple[Port, ...]], model: ir
 
 
 def _compatible(old: Port, new: Port) -> bool:
-    if old.name != new.name or (old.type != new.type and old.type != "None"):
+    if old.name != new.name or old.type not in (new.type, "None"):
         return False
     if old.shape is None or new.shape is None:
         return True
@@ -237,4 +235,4 @@ def _dequantised(node: ir.Node) -> NDArray[Any] | None:
         along[axis] = scale.size
         scale, zero = scale.reshape(along), zero.reshape(along) if zero.size > 1 else zero
     difference = quantised.astype(np.int32) - zero.reshape(zero.shape if zero.ndim != 1 or zero.size > 1 else ()).astype(np.int32)
-    return (difference.astype(scale.dtype) * scale.reshape(scale.shape if scale.size > 1 else ())).astype(scale.dtype)
+    return np.asarray(difference.astype(scale.dtype) * scale.reshape(scale.shape if scale.size > 1 else ()), scale.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 from pydantic import Field
 
-from optimizers.errors import ModelError, OptimizerError, PassFailed, UnsupportedModel
+from optimizers.errors import ModelError, PassFailed, UnsupportedModel
 from optimizers.feeds import calibration_feeds
 from optimizers.foreign import foreign_as
 from optimizers.graph import Written, check_signature, file_sha256, opset, read_model, signature, write_model, written
@@ -166,9 +165,9 @@ def _finish(request: MakeRequest, making: _Making) -> Variant:
     external = None
     if making.file.external is not None:
         beside = request.out_dir / making.file.external.name
-        os.replace(making.file.external, beside)
+        making.file.external.replace(beside)
         external = ExternalData(file_name=beside.name, sha256=file_sha256(beside), size_bytes=beside.stat().st_size)
-    os.replace(making.file.path, final)
+    making.file.path.replace(final)
     sha256 = file_sha256(final)
     return Variant(
         id=variant_id(sha256, request.recipe, external_sha256=external.sha256 if external else None),
@@ -194,6 +193,3 @@ def _tools() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name.replace("-", "_")] = "unknown: it runs from its sources, not installed"
     return found
-
-
-__all__ = ["MakeRequest", "MakeResult", "OptimizerError", "make_variant"]

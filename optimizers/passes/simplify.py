@@ -12,13 +12,13 @@ from typing import Any, cast
 
 import onnx
 import onnx_ir as ir
-import onnx_ir.passes.common as common
 import onnxruntime as ort
+from onnx_ir.passes import common
 from pydantic import Field
 
 from optimizers.errors import OptimizerError, PassFailed
 from optimizers.foreign import foreign_as
-from optimizers.graph import check_signature, infer_shapes, opset, operators, read_model, serialise, signature, write_model
+from optimizers.graph import check_signature, infer_shapes, operators, opset, read_model, serialise, signature, write_model
 from optimizers.optimizer_pass import Parameters, Pass, Result
 from optimizers.parity import Reference, reference
 from optimizers.session import open_session
@@ -220,7 +220,7 @@ def _tidy(model: ir.Model) -> ir.Model:
         common.DeduplicateInitializersPass(),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
-        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveUnusedOpsetsPass(),
     )
     for one in passes:
@@ -256,7 +256,7 @@ def _strip_values_metadata(model: ir.Model) -> None:
 def _sort_initializers(graph: ir.Graph) -> None:
     used: dict[str, None] = {}
     for node in ir.traversal.RecursiveGraphIterator(graph):
-        used.update((value.name, None) for value in node.inputs if value is not None and value.name in graph.initializers)
+        used.update((value.name, None) for value in node.inputs if value is not None and value.name and value.name in graph.initializers)
     rest = sorted(name for name in graph.initializers if name not in used)
     values = [graph.initializers[name] for name in (*used, *rest)]
     graph.initializers.clear()
