@@ -5,11 +5,14 @@ AgentError                the root; `outcome` says what a launch that met it is 
 │   ├── DeviceLost        the device does not answer any more
 │   └── TransferError     a push or pull failed or arrived damaged
 ├── CommandTimeout        a command on the device ran past its deadline
+├── CommandFailed         a command could not be started, or wrote more than is read
 ├── Cancelled             the caller asked to stop
 ├── RunnerError           the runner said that it could not do what the spec asks
 │   └── RunnerOutputError what the runner wrote cannot be read
 ├── OutOfSpace            no space left where something had to be written
-└── BuildError            the runner could not be built (no compiler, say)
+├── BuildError            the runner could not be built (no compiler, say)
+├── TimingLockError       the machine's timing lock cannot be used
+└── ProtocolError         no such measurement protocol, or a setting that it does not allow
 """
 
 from __future__ import annotations
@@ -55,6 +58,10 @@ class CommandTimeout(AgentError):
         self.stderr = stderr
 
 
+class CommandFailed(AgentError):
+    """A command could not be started (not there, not executable), or wrote more than is read of one; it was ended."""
+
+
 class Cancelled(AgentError):
     """The caller asked to stop; the remote processes were ended."""
 
@@ -83,3 +90,11 @@ class OutOfSpace(AgentError):
 
 class BuildError(AgentError):
     """The runner could not be built; the message says what to install."""
+
+
+class TimingLockError(AgentError):
+    """The machine's timing lock cannot be used; the message says which file is in the way."""
+
+
+class ProtocolError(AgentError, ValueError):
+    """No such measurement protocol, or a setting that it does not allow; a ValueError so that a file's field can report it."""

@@ -156,7 +156,12 @@ class Conditions(Value):
 
     at: str = Field(description="UTC, ISO 8601")
     load_1min: float | None = None
-    cpu_busy: float | None = Field(default=None, description="share of all cores busy in the half second before, 0 to 1")
+    cpu_busy: float | None = Field(
+        default=None, description="share of all cores busy over half a second, 0 to 1; null where sampling it would hold up a launch"
+    )
+    cpu_busy_s: float | None = Field(default=None, description="CPU time used since boot, all CPUs and all processes, stolen time too")
+    cpu_total_s: float | None = Field(default=None, description="CPU time there was since boot, all CPUs, used or idle")
+    oom_kills: int | None = Field(default=None, description="processes the kernel has ended for want of memory, since boot")
     cpu_frequency_hz: tuple[int, ...] | None = Field(default=None, description="one a CPU, in order of CPU number")
     temperature_c: Mapping[str, float] | None = Field(default=None, description="by thermal zone")
     throttled: bool | None = None
@@ -201,6 +206,9 @@ class RunRecord(Value):
     library_load_s: float | None = None
     session_load_s: float | None = None
     first_inference_s: float | None = None
+    others_busy: float | None = Field(
+        default=None, description="share of all CPUs' time that other processes used while the runner ran, 0 to 1"
+    )
     warmup_iterations: int | None = None
     warmup_stable: bool | None = None
     latency: Latency | None = None

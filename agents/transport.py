@@ -10,11 +10,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A command that ended: `exit_code` is negative for a signal, as in `subprocess`."""
+    """A command that ended: `exit_code` is negative for a signal, as in `subprocess`.
+
+    `cpu_s` is the CPU time it and the children it waited for used; None where the link cannot tell.
+    """
 
     exit_code: int
     stdout: bytes
     stderr: bytes
+    cpu_s: float | None = None
 
 
 class Transport(Protocol):
@@ -26,14 +30,17 @@ class Transport(Protocol):
         `cancelled` is asked at least every 0.5 s. Whatever way this ends, no process it started is left.
         A process gets SIGTERM and a grace of 2 s before SIGKILL.
 
-        Raises: CommandTimeout, Cancelled, DeviceLost.
+        Raises: CommandTimeout, Cancelled, CommandFailed (no such command, or it wrote without end), DeviceLost.
         """
 
     def push(self, local: Path, remote: str, *, timeout_s: float) -> None:
-        """Copy a file to the device; size and content are checked. Raises: TransferError, OutOfSpace, DeviceLost."""
+        """Copy a file to the device; missing parent folders are made, for this user alone.
+
+        Size and content are checked; `remote` appears whole or not at all. Raises: TransferError, OutOfSpace, DeviceLost.
+        """
 
     def pull(self, remote: str, local: Path, *, timeout_s: float) -> None:
-        """Copy a file from the device; `local` appears whole or not at all. Raises: TransferError, DeviceLost."""
+        """Copy a file from the device; `local` appears whole or not at all. Raises: TransferError, OutOfSpace, DeviceLost."""
 
     def remove(self, remote: str, *, timeout_s: float) -> None:
         """Delete a file or a folder with all in it; nothing there is fine. Raises: DeviceLost."""
