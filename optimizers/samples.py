@@ -184,10 +184,10 @@ def convert(values: NDArray[Any], info: TensorInfo, *, where: str) -> NDArray[An
     target = info.numpy_dtype
     if not _convertible(values.dtype, target):
         raise ModelError(f"{where} holds {values.dtype}, and the model's input `{_name(info.name)}` takes {info.dtype}")
-    if values.dtype == target:
-        return np.ascontiguousarray(values)
     with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(values, target)
+        converted = np.asarray(values, target, order="C")
+    if values.dtype == target:
+        return converted
     if target.kind != "f" and not np.array_equal(converted, values):
         raise ModelError(f"{where} holds values that do not fit into {info.dtype}, which the model's input `{_name(info.name)}` takes")
     if target.kind == "f" and not np.array_equal(np.isfinite(converted), np.isfinite(values)):
