@@ -84,5 +84,5 @@ class BudgetFile(RootModel[dict[str, Bound]]):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = BudgetLimits.model_json_schema()
-        schema["description"] = cls.__doc__
-        return schema
+        properties = {name: {key: value for key, value in one.items() if key != "default"} for name, one in schema["properties"].items()}
+        return {**schema, "description": cls.__doc__, "properties": properties}

@@ -91,7 +91,10 @@ def explain(root: Node, error: ValidationError, *, schema: type[BaseModel], sour
     """One paragraph with the first few things that are wrong, in the order they stand in the file."""
     json_schema = schema.model_json_schema()
     found: dict[tuple[Mark, str], list[str]] = {}
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
+        if detail["type"] == "too_short" and any(_within(other["loc"], detail["loc"]) for other in details):
+            continue  # its entries are there, but each is wrong in itself
         _, mark, path = find_node(root, detail["loc"])
         if detail["type"] == "missing":
             path = (*path, detail["loc"][-1])
@@ -105,6 +108,10 @@ def explain(root: Node, error: ValidationError, *, schema: type[BaseModel], sour
     more = f"; and {len(ordered) - MAX_SHOWN} more" if len(ordered) > MAX_SHOWN else ""
     rest = "".join(f"; {mark}: {part}" for mark, part in zip(places[1:], parts[1:], strict=True))
     return fault(source, places[0], f"{parts[0]}{rest}{more}")
+
+
+def _within(inner: Location, outer: Location) -> bool:
+    return len(inner) > len(outer) and tuple(inner[: len(outer)]) == tuple(outer)
 
 
 def misplaced_flag(root: Node, schema: type[BaseModel]) -> Location | None:
@@ -151,6 +158,10 @@ def _sentence(root: Node, detail: ErrorDetails, json_schema: Mapping[str, Any]) 
         return f"cannot be {_shown(node)}: {did_you_mean(written, words, noun='allowed')}"
     if kind == "string_type" and isinstance(node, ScalarNode) and node.text:
         return f'needs text, and {printable(node.text)} without quotes is not: write "{printable(node.text)}"'
+    if kind in ("too_short", "too_long"):
+        return (
+            f"needs {context['min_length']} or more entries" if kind == "too_short" else f"may have {context['max_length']} entries at most"
+        )
     if kind in _NEEDS:
         return f"needs {_NEEDS[kind]}, not {_shown(node)}"
     message = printable(detail["msg"], 200).replace("Input should be", "must be").replace("should have", "must have")

@@ -50,6 +50,7 @@ SIZE = Dimension(
     maximum=_MAX_BYTES,
 )
 ENERGY = Dimension("an energy in joules", "20mJ", _units("nJ 1e-9 MICROJ 1e-6 mJ 1e-3 J 1 kJ 1e3"))
+FREQUENCY = Dimension("a frequency in hertz", "2.4GHz", _units("Hz 1 kHz 1e3 MHz 1e6 GHz 1e9"), maximum=1e15)
 SHARE = Dimension("a number", "1%", _units("% 0.01"))
 FRACTION = Dimension("a share from 0 to 1", "1%", SHARE.units, maximum=1.0)
 
@@ -76,6 +77,11 @@ def parse_bytes(value: object) -> int:
     if number != int(number):
         raise ValueError(f"{_wanted(SIZE)}, not a part of a byte: `{value}`")
     return int(value) if isinstance(value, int) else int(number)
+
+
+def parse_hertz(value: object) -> int:
+    """As `parse_quantity`, rounded to whole hertz. Raises: ValueError."""
+    return round(parse_quantity(value, FREQUENCY))
 
 
 def _of_text(text: str, dimension: Dimension) -> Decimal:
@@ -116,6 +122,9 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes), WithJsonSchema(quantity_sch
 
 Joules = Annotated[float, BeforeValidator(lambda value: parse_quantity(value, ENERGY)), WithJsonSchema(quantity_schema(ENERGY))]
 """Joules: a plain number, or text such as `20mJ`."""
+
+Hertz = Annotated[int, BeforeValidator(parse_hertz), WithJsonSchema(quantity_schema(FREQUENCY))]
+"""Whole hertz: a plain number, or text such as `2.4GHz`."""
 
 Fraction = Annotated[float, BeforeValidator(lambda value: parse_quantity(value, FRACTION)), WithJsonSchema(quantity_schema(FRACTION))]
 """A share from 0 to 1: a plain number, or text such as `1%`."""

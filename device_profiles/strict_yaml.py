@@ -53,6 +53,11 @@ class Document:
         needed = [f"`{field.alias or name}`" for name, field in schema.model_fields.items() if field.is_required()]
         return fault(self.source, None, "the file is empty" + (f": it needs {', '.join(needed)}" if needed else ""))
 
+    def place(self, location: Sequence[int | str]) -> str:
+        """Where a value stands, to put before somebody else's message: `FILE, line 3, column 5, recipes[1]`."""
+        _, mark, path = find_node(self.root, location)
+        return f"{printable(self.source, 300)}, {mark}" + (f", {field_path(path)}" if path else "")
+
     def error(self, location: Sequence[int | str], message: str) -> TextFileError:
         """An error about the value at a location such as `("configs", 0, "threads")`."""
         _, mark, path = find_node(self.root, location)
