@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from orchestrator.atomic_file import user_name
 from orchestrator.errors import ConfigError, OutOfSpace, StoreError
 from orchestrator.tables import HEAD, VERSION_TABLE
 
@@ -97,14 +96,6 @@ def _ours(error: exc.DBAPIError, url: sa.URL) -> StoreError:
     if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return StoreError(f"the database {where} is damaged or not a database ({text}): restore it from a backup")
     return StoreError(f"the database {where} cannot be used: {text}")
-
-
-def user_name() -> str:
-    """Who runs this process, for messages: the user's name, else the number."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return str(os.getuid())
 
 
 def _parse(url: str) -> sa.URL:

@@ -7,6 +7,7 @@ OrchestratorError          exit code 3
 │   └── Busy               somebody else holds what this needs (a second worker on the farm)
 ├── StoreError             the artifact store or the database cannot be read or written
 │   ├── Damaged            bytes do not match their hash
+│   ├── Missing            the store does not hold that blob
 │   └── OutOfSpace         the disk is full
 ├── ChildError             a limited child process failed
 │   ├── ChildLimit         it ran past its time or memory limit
@@ -43,6 +44,10 @@ class StoreError(OrchestratorError):
 
 class Damaged(StoreError):
     """Bytes do not match their hash."""
+
+
+class Missing(StoreError):
+    """The store does not hold that blob."""
 
 
 class OutOfSpace(StoreError):
