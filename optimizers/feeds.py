@@ -41,12 +41,12 @@ def run_samples(
         for index in indices:
             yield index, _run_sequence(session, plan, samples, index, outputs)
         return
-    for start in range(0, len(indices), plan.batch):
-        group = list(indices[start : start + plan.batch])
-        padded = group + group[-1:] * (plan.batch - len(group))
+    for start in range(0, len(indices), plan.group):
+        group = list(indices[start : start + plan.group])
+        padded = group + group[-1:] * (plan.group - len(group))
         got = session.run(sample_feed(plan, samples, padded), outputs)
         for place, index in enumerate(group):
-            yield index, {name: _of_sample(value, place, plan.batch, name) for name, value in got.items()}
+            yield index, {name: _of_sample(value, place, plan.group, name) for name, value in got.items()}
 
 
 def _of_sample(value: NDArray[Any], place: int, batch: int, name: str) -> NDArray[Any]:
@@ -95,10 +95,10 @@ def calibration_feeds(model: ModelFile, onnx_path: Path, *, limit: int | None = 
     if plan.streaming:
         yield from _calibration_steps(session, plan, samples, rows, limit)
         return
-    groups = [rows[start : start + plan.batch] for start in range(0, len(rows), plan.batch)]
+    groups = [rows[start : start + plan.group] for start in range(0, len(rows), plan.group)]
     for place in _spread(len(groups), limit):
         group = list(groups[place])
-        yield sample_feed(plan, samples, group + group[-1:] * (plan.batch - len(group)))
+        yield sample_feed(plan, samples, group + group[-1:] * (plan.group - len(group)))
 
 
 def _calibration_steps(session: Session, plan: InputPlan, samples: Samples, rows: Sequence[int], limit: int | None) -> Iterator[Feed]:

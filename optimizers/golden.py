@@ -147,7 +147,7 @@ def _group(plan: InputPlan, samples: Samples, input_shapes: Mapping[str, Sequenc
     """Samples of one inference for which they have the shapes asked for; 0 where there is no such number."""
     asked = {info.name: tuple(input_shapes[info.name]) for info in plan.sampled if input_shapes.get(info.name)}
     if not asked:
-        return plan.batch
+        return plan.group
     group = next(iter(asked.values()))[0]
     lead = 2 if plan.streaming else 1
     fits = all(shape == (group, *samples.inputs[name].shape[lead:]) for name, shape in asked.items())

@@ -18,7 +18,8 @@ from optimizers.session import Signature, TensorInfo
 
 @dataclass(frozen=True, slots=True)
 class InputPlan:
-    """Where each input comes from. `batch` is the number of samples of one inference: the model's fixed first axis, else 1.
+    """Where each input comes from. `batch` is the number of samples of one inference: the model's fixed first axis, else 1;
+    None where inputs disagree on it, so that samples cannot be told apart.
 
     Open batches are run one sample at a time, as on a device: quantisation scales taken over a batch would leak between samples.
     `states` are (output, input) pairs; `zeros` are the states at the start of a sequence.
@@ -28,15 +29,24 @@ class InputPlan:
     constants: Mapping[str, NDArray[Any]]
     states: tuple[tuple[str, str], ...]
     zeros: Mapping[str, NDArray[Any]]
-    batch: int
+    batch: int | None
 
     @property
     def streaming(self) -> bool:
         """Whether samples are sequences."""
         return bool(self.states)
 
+    @property
+    def group(self) -> int:
+        """Samples of one inference. Raises: UnsupportedModel where there is no such number."""
+        if self.batch is None:
+            listed = ", ".join(f"`{_name(info)}` {shape_text(info.shape)}" for info in self.sampled)
+            raise UnsupportedModel(f"the first axes of the model's inputs differ ({listed}): put what is not one a sample into `constants`")
+        return self.batch
+
     def wanted(self, labels: str) -> Wanted:
-        """What samples must hold."""
+        """What samples must hold. Raises: UnsupportedModel where samples cannot be told apart."""
+        assert self.group
         others = dict.fromkeys(self.constants, "`constants` sets that input") | dict.fromkeys(self.zeros, "`states` feeds that input")
         return Wanted(self.sampled, labels, others, self.streaming)
 
@@ -54,8 +64,8 @@ def plan_inputs(model: ModelFile, signature: Signature) -> InputPlan:
                 f"the input `{_name(info)}` is a {one_line(info.type_text, limit=80)}: only tensors of numbers can be fed"
             )
     batch = _batch(sampled)
-    if batch > 1 and zeros:
-        raise UnsupportedModel(f"the model has states and a fixed batch of {batch}: export it with a batch of 1")
+    if zeros and batch != 1:
+        raise UnsupportedModel(f"the model has states and a fixed batch of {batch or 'several sizes'}: export it with a batch of 1")
     return InputPlan(sampled, constants, tuple(model.states.items()), zeros, batch)
 
 
@@ -88,15 +98,9 @@ def _zeros(model: ModelFile, info: TensorInfo) -> NDArray[Any]:
     return np.zeros(sizes, info.numpy_dtype)
 
 
-def _batch(sampled: Sequence[TensorInfo]) -> int:
-    fixed = {info.shape[0]: info.name for info in sampled if info.shape and isinstance(info.shape[0], int)}
-    if len(fixed) > 1:
-        listed = ", ".join(f"`{one_line(name, limit=80)}` has {size}" for size, name in fixed.items())
-        raise UnsupportedModel(
-            f"the first axes of the model's inputs differ ({listed}): put the input that is not one a sample into `constants`"
-        )
-    batch = next(iter(fixed), 1)
-    return batch if isinstance(batch, int) and batch > 0 else 1
+def _batch(sampled: Sequence[TensorInfo]) -> int | None:
+    fixed = {info.shape[0] for info in sampled if info.shape and isinstance(info.shape[0], int)}
+    return max(next(iter(fixed), 1), 1) if len(fixed) < 2 else None
 
 
 def _name(info: TensorInfo) -> str:

@@ -41,7 +41,8 @@ def random_inputs(session: Session, plan: InputPlan, *, input_shapes: Mapping[st
         random = np.random.RandomState(0)  # a frozen stream (NEP 19): the same numbers with every numpy
         feeds = tuple({info.name: _values(random, info, shapes[info.name], bound) for info in plan.sampled} for _ in range(count))
         try:
-            session.run({**plan.constants, **plan.zeros, **feeds[0]})
+            for feed in feeds:
+                session.run({**plan.constants, **plan.zeros, **feed})
         except ModelError as error:
             failure = failure or error
         else:
@@ -57,7 +58,7 @@ def _attempts(
     is_open = any(not isinstance(size, int) for info in plan.sampled if info.name not in input_shapes for size in info.shape[1:])
     has_integers = any(info.numpy_dtype.kind in "iu" for info in plan.sampled)
     for size in OPEN_SIZES if is_open else OPEN_SIZES[:1]:
-        shapes = {info.name: fixed_shape(info, input_shapes.get(info.name), plan.batch, size) for info in plan.sampled}
+        shapes = {info.name: fixed_shape(info, input_shapes.get(info.name), plan.batch or 1, size) for info in plan.sampled}
         if sum(math.prod(shape) for shape in shapes.values()) > MAX_VALUES:
             raise ModelError(f"the model's inputs hold more than {MAX_VALUES} values: give smaller shapes")
         for bound in INTEGER_BOUNDS if has_integers else INTEGER_BOUNDS[:1]:
@@ -88,7 +89,9 @@ def _values(random: np.random.RandomState, info: TensorInfo, shape: tuple[int, .
     whole_range = dtype.itemsize == 1 and bound == INTEGER_BOUNDS[0]
     limits = np.iinfo(dtype)
     low, high = (int(limits.min), int(limits.max) + 1) if whole_range else (0, bound)
-    return np.asarray(random.randint(low, high, shape), dtype)
+    values = np.asarray(random.randint(low, high, shape), dtype)
+    values.reshape(-1)[:1] = high - 1  # so that trying one feed tries the bound itself
+    return values
 
 
 def _description(plan: InputPlan, shapes: Mapping[str, tuple[int, ...]], bound: int) -> str:

@@ -17,7 +17,7 @@ from optimizers.errors import ModelError, UnsupportedModel
 from optimizers.foreign import foreign_as, one_line
 from optimizers.optimizer_pass import Feed
 
-_ELEMENT_TYPES: Mapping[str, str] = MappingProxyType(
+ELEMENT_TYPES: Mapping[str, str] = MappingProxyType(
     {
         "float": "float32",
         "float16": "float16",
@@ -107,7 +107,7 @@ def open_session(path: Path, *, intra_op_threads: int = 1, optimize: bool = True
 
 def _tensor_info(node: Any) -> TensorInfo:
     text = str(node.type)
-    dtype = _ELEMENT_TYPES.get(text.removeprefix("tensor(").removesuffix(")")) if text.startswith("tensor(") else None
+    dtype = ELEMENT_TYPES.get(text.removeprefix("tensor(").removesuffix(")")) if text.startswith("tensor(") else None
     shape = tuple(size if isinstance(size, int) and size >= 0 else size if isinstance(size, str) else None for size in node.shape or ())
     return TensorInfo(node.name, dtype, shape, text)
 
