@@ -74,11 +74,11 @@ class Reference:
         return max((difference(_run(session, feed), outputs) for feed, outputs in zip(self.probes, self.outputs, strict=True)), default=0.0)
 
 
-def reference(model: Path, probes: Sequence[Feed], *, threads: int) -> Reference:
-    """Run a model, as written, on probes; it must give the same twice to be compared with. Raises: ModelError."""
+def reference(model: Path, probes: Sequence[Feed], *, threads: int, optimize: bool = False) -> Reference:
+    """Run a model, as written unless `optimize`, on probes; it must give the same twice to be compared with. Raises: ModelError."""
     if not probes:
         return Reference((), (), "it runs neither on calibration samples nor on random inputs")
-    session = open_session(model, intra_op_threads=threads, optimize=False)
+    session = open_session(model, intra_op_threads=threads, optimize=optimize)
     outputs = tuple(_run(session, feed) for feed in probes)
     if difference(_run(session, probes[0]), outputs[0]) > 0:
         return Reference((), (), "its outputs differ from one run to the next on the same inputs")

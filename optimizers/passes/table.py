@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from optimizers.optimizer_pass import Pass
+from optimizers.passes.compile_ort import CompileOrt
+from optimizers.passes.fp16 import Fp16
+from optimizers.passes.prune_magnitude import PruneMagnitude
 from optimizers.passes.simplify import Simplify
 
-_ALL: tuple[type[Pass], ...] = (Simplify,)
+_ALL: tuple[type[Pass], ...] = (Simplify, Fp16, PruneMagnitude, CompileOrt)
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType({one.name: one for one in _ALL})
 """Every pass by the name that recipes use."""
