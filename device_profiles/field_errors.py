@@ -44,8 +44,9 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate that a person who typed `word` most likely meant, if one is near."""
     by_fold = {candidate.casefold().replace("-", "_"): candidate for candidate in candidates}
     folded = word[:100].casefold().replace("-", "_").replace(" ", "_")
-    found = difflib.get_close_matches(folded, by_fold, n=1, cutoff=0.6)
-    return by_fold[found[0]] if found else None
+    close = difflib.get_close_matches(folded, by_fold, n=1, cutoff=0.6)
+    longer = [fold for fold in by_fold if len(folded) >= 3 and fold.startswith(folded)]  # `size` for `size_bytes`
+    return by_fold[(close or longer)[0]] if close or longer else None
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, noun: str) -> str:

@@ -26,7 +26,7 @@ STATE_FOLDER = ".thresher"
 HOST = "host"
 """The name of the implicit device, and of the profile that is probed from the machine."""
 
-_SECRET_PARAMETERS = {"password", "passwd", "pwd", "secret", "token", "key", "access_key", "secret_key", "api_key"}
+_SECRET_WORDS = ("password", "passwd", "pwd", "secret", "token", "key")
 
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
@@ -38,8 +38,8 @@ def _no_secret(url: str) -> str:
         raise ValueError(f"`{printable(url)}` is not a URL") from None
     if any(char.isspace() for char in url if char != " ") or not url.isprintable():
         raise ValueError("holds characters that do not belong in a URL")
-    named = {name.casefold() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    if parts.password is not None or named & _SECRET_PARAMETERS:
+    named = [name.casefold() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if parts.password is not None or any(word in name for name in named for word in _SECRET_WORDS):
         raise ValueError(
             "holds a password: secrets do not belong in a file. Put the whole URL into an environment variable "
             "and write its name instead, as `database_env: NAME` (or `store_env: NAME`)"
