@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.bench.protocol import protocol_named
+from agents.errors import ProtocolError
 from agents.run import RunConfig
 from device_profiles.budget import BudgetFile
 from device_profiles.errors import ProfileError, TextFileError
@@ -46,6 +48,7 @@ def load_campaign(path: Path, *, profiles: Collection[str] | None = None) -> Cam
         document = read_document(path)
         written = document.validate(CampaignFile)
         _check_profiles(document, written.budgets, profiles)
+        _check_protocol(document, written.protocol)
         return Campaign(
             file=path.absolute(),
             name=written.name,
@@ -132,6 +135,15 @@ def _check_profiles(document: Document, budgets: CampaignBudgets, profiles: Coll
             raise document.error(
                 ("budgets", name), f"is neither a limit nor a device profile: {did_you_mean(name, known, noun='limits and profiles')}"
             )
+
+
+def _check_protocol(document: Document, protocol: ProtocolFile) -> None:
+    try:
+        protocol_named(protocol.name).with_overrides(
+            launches=protocol.launches, timed_s=protocol.timed_s, paced_interval_s=protocol.paced_interval_s
+        )
+    except ProtocolError as error:
+        raise document.error(("protocol",), f"cannot be followed: {error}") from None
 
 
 def _models(document: Document, written: CampaignFile, folder: Path) -> tuple[ModelFile, ...]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from device_profiles.profile import DeviceProfile
 from optimizers.model_file import ModelFile
 from optimizers.passes.table import PASSES
 from optimizers.recipes import RECIPES
+from orchestrator.atomic_file import atomic_file, file_errors
 from orchestrator.campaign_file import CampaignFile
 from orchestrator.farm import FarmFile
 
@@ -44,18 +44,15 @@ def schema_text(schema: Schema) -> str:
 
 
 def export_schemas(folder: Path) -> tuple[Path, ...]:
-    """Write every schema to `folder`, each whole or not at all; the files written, in order. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write every schema to `folder`, each whole or not at all; the files written, in order. Raises: StoreError, OutOfSpace."""
+    with file_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return tuple(_write(folder / f"{name}.json", schema_text(schema)) for name, schema in schemas().items())
 
 
 def _write(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        file.write(text.encode())
     return path
 
 

@@ -197,6 +197,12 @@ def test_a_selector_that_fits_nothing(selector, part):
         ("protocol: quick", "protocol: quik", "`protocol` cannot be `quik`: did you mean `quick`?"),
         ("protocol: quick", "protocol: {lanches: 5}", "`protocol.lanches` is not a key that belongs here: did you mean `launches`?"),
         ("protocol: quick", "protocol: {launches: true}", "`protocol.launches` cannot be true or false"),
+        (
+            "protocol: quick",
+            "protocol: {launches: 2}",
+            "line 19, column 1: `protocol` cannot be followed: the protocol `standard` takes 5 to",
+        ),
+        ("protocol: quick", "protocol: {timed_s: 0}", "`protocol` cannot be followed: timed_s is 0"),
         ("seed: 7", "seed: -7", "`seed` must be greater than or equal to 0, not `-7`"),
         ("seed: 7", "sede: 7", "did you mean `seed`?"),
     ],
