@@ -54,8 +54,8 @@ class Blobs(Protocol):
     def open(self, sha256: str) -> BinaryIO:
         """A stream of its bytes, not verified. Raises: Missing, StoreError."""
 
-    def delete(self, name: str) -> None:
-        """Remove what `list` named; nothing there is fine. Raises: StoreError."""
+    def delete(self, name: str, *, unless_young: bool = False) -> bool:
+        """Remove what `list` named, unless it is young and that matters; whether anything went. Raises: StoreError."""
 
     def list(self) -> Iterator[BlobInfo]:
         """All blobs and all unfinished files, in no order. Raises: StoreError."""
@@ -106,11 +106,25 @@ class LocalBlobs:
         except OSError as error:
             raise StoreError(f"the blob {path} cannot be read: {error.strerror}") from error
 
-    def delete(self, name: str) -> None:
-        """Remove the file."""
+    def delete(self, name: str, *, unless_young: bool = False) -> bool:
+        """Rename the file to an unfinished one's name and remove that.
+
+        A writer that finds the blob before the renaming makes it young, which is seen after it: the file goes back.
+        One that comes later writes it anew. Killed in between, the rest is swept.
+        """
         path = self.path(name)
+        part = path.parent / part_name(name)
         with file_errors(path.parent):
-            path.unlink(missing_ok=True)
+            try:
+                path.rename(part)
+                modified_at = part.stat().st_mtime
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            if unless_young and BlobInfo(name, 0, modified_at).is_young(now=time.time()):
+                part.rename(path)
+                return False
+            part.unlink()
+        return True
 
     def list(self) -> Iterator[BlobInfo]:
         """A walk over the folders."""
@@ -161,10 +175,16 @@ class FsspecBlobs:
                 raise Missing(f"the store {self._root} has no blob {sha256}") from error
             return stream
 
-    def delete(self, name: str) -> None:
-        """Remove the object."""
-        with self._errors(name), suppress(FileNotFoundError):
-            self._fs.rm_file(self._path(name))
+    def delete(self, name: str, *, unless_young: bool = False) -> bool:
+        """Remove the object. Between the look at its age and the removal another host may begin to need it: collect when none writes."""
+        with self._errors(name):
+            try:
+                if unless_young and _info(name, self._fs.info(self._path(name))).is_young(now=time.time()):
+                    return False
+                self._fs.rm_file(self._path(name))
+            except FileNotFoundError:
+                return False
+        return True
 
     def list(self) -> Iterator[BlobInfo]:
         """A walk over the listings."""

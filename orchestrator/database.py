@@ -137,8 +137,13 @@ def _engine(url: sa.URL) -> sa.Engine:
 
 def _on_sqlite_connect(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # else sqlite3 sends BEGIN by itself, late, and commits before DDL
+    connection.text_factory = _text  # damaged text must not stop the reader that looks for damage
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut too; NORMAL may lose the last ones
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:

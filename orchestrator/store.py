@@ -130,18 +130,20 @@ class Store:
             for _ in checked(sha256, source):
                 pass
 
-    def delete(self, sha256: str) -> None:
-        """Remove a blob, here and from this host's cache; for retention only. Nothing there is fine."""
-        self._blobs.delete(checked_sha256(sha256))
-        self._local.delete(sha256)
-        shutil.rmtree(self._views / sha256, ignore_errors=True)
+    def delete(self, sha256: str, *, unless_young: bool = False) -> bool:
+        """Remove a blob, here and from this host's cache; for retention only. Whether it was there (and old, if that matters)."""
+        gone = self._blobs.delete(checked_sha256(sha256), unless_young=unless_young)
+        if gone:
+            self._local.delete(sha256)
+            shutil.rmtree(self._views / sha256, ignore_errors=True)
+        return gone
 
     def list(self) -> Iterator[BlobInfo]:
         """All blobs, in no order."""
         return (entry for entry in self._blobs.list() if entry.finished)
 
     def sweep(self) -> int:
-        """Remove what killed writers left unfinished an hour ago or earlier; gives how many bytes that was."""
+        """Remove what killed writers left unfinished an hour ago or earlier; how many bytes that was."""
         now, freed = time.time(), 0
         for entry in [entry for entry in self._blobs.list() if not entry.finished and not entry.is_young(now=now)]:
             self._blobs.delete(entry.name)

@@ -65,14 +65,16 @@ def test_what_is_not_there_is_missing(store):
     for ask in (store.size, store.verify, store.open_local, store.read_bytes, store.folder):
         with pytest.raises(Missing, match=ABSENT):
             ask(ABSENT)
-    store.delete(ABSENT)
+    assert not store.delete(ABSENT)
     assert store.usage().blobs == 0
 
 
 def test_deleting_leaves_nothing(store):
     store.put_bytes(b"hello")
     view = store.open_local(HELLO, name="x.onnx")
-    store.delete(HELLO)
+    assert not store.delete(HELLO, unless_young=True)
+    store.verify(HELLO)
+    assert store.delete(HELLO)
     assert not store.has(HELLO)
     assert not view.exists()
     with pytest.raises(Missing):
