@@ -28,7 +28,7 @@ class Transport(Protocol):
         """Run a command (no shell) to its end.
 
         `cancelled` is asked at least every 0.5 s. Whatever way this ends, no process it started is left.
-        A process gets SIGTERM and a grace of 2 s before SIGKILL.
+        A process gets SIGTERM and a grace of 2 s (0.5 s when cancelled) before SIGKILL.
 
         Raises: CommandTimeout, Cancelled, CommandFailed (no such command, or it wrote without end), DeviceLost.
         """
