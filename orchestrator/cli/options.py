@@ -1,0 +1,19 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.output import Format
+
+FarmOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--farm", metavar="PATH", help="The farm: its folder or farm.yaml. Default: found upwards from here.", envvar="THRESHER_FARM"
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="table for people, json for one record a line on standard output.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

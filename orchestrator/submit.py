@@ -1,0 +1,191 @@
+"""Turn what a user asked for into a campaign that is stored and queued: everything is looked up and checked first."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agents.bench.protocol import Protocol, protocol_named
+from agents.errors import AgentError
+from agents.run import DeviceRef, RunConfig
+from device_profiles.load import load_profile
+from device_profiles.profile import DeviceProfile
+from optimizers.evaluate import EvaluateRequest, Evaluation
+from optimizers.inspect_model import InspectRequest, ModelInfo
+from optimizers.model_file import ModelFile, bare_model_file
+from optimizers.recipes import find_recipe
+from optimizers.variant import Recipe
+from orchestrator.campaign import Campaign, load_campaign, resolve_budget, select_devices
+from orchestrator.campaign_file import ProtocolFile
+from orchestrator.campaigns import OVER, CampaignRow, CampaignStatus
+from orchestrator.canonical import canonical_json
+from orchestrator.child import Limits, run_task
+from orchestrator.errors import ChildError, ConfigError, UsageError
+from orchestrator.farm import HOST, Farm, FarmDevice
+from orchestrator.records import NewRecord, RecordKind
+from orchestrator.site import Site, open_site
+from orchestrator.spec import BASELINE, CampaignSpec, ResolvedBudget
+from orchestrator.verdict import Budget
+
+INSPECT_LIMITS = Limits(memory_bytes=4 * 2**30, timeout_s=120.0, file_bytes=2**30)
+AS_GIVEN = Recipe(name=BASELINE, description="The model as given: nothing is done to it.", passes=())
+
+
+def plan_campaign(farm: Farm, file: Path) -> CampaignSpec:
+    """The campaign of a file, resolved against the farm; every model was opened once, in a child process.
+
+    Raises: ConfigError and other UsageErrors, each saying what to do.
+    """
+    profiles = Profiles(farm)
+    campaign = load_campaign(file)
+    devices = select_devices(campaign.devices, farm.devices, platforms={d.profile: profiles.get(d.profile).platform for d in farm.devices})
+    for model in campaign.models:
+        inspect_or_refuse(model)
+    return CampaignSpec(
+        id=new_campaign_id(),
+        name=campaign.name,
+        lab_host=farm.lab_host,
+        models=campaign.models,
+        recipes=_with_baseline(campaign.recipes),
+        configs=campaign.configs,
+        devices=tuple(device_ref(device, profiles) for device in devices),
+        budgets=_budgets(campaign, devices, profiles),
+        protocol=resolve_protocol(campaign.protocol),
+        seed=campaign.seed,
+        command=f"thresher campaign run {file.name}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What `thresher bench` measures a model with."""
+
+    device: str
+    config: RunConfig
+    protocol: ProtocolFile
+
+
+def plan_bench(farm: Farm, model: Path, options: BenchOptions) -> CampaignSpec:
+    """A campaign of one model file as it is, on one device, on random inputs. Raises: UsageError."""
+    profiles = Profiles(farm)
+    device = farm.device(options.device)
+    file = bare_model_file(model)
+    inspect_or_refuse(file)
+    return CampaignSpec(
+        id=new_campaign_id(),
+        name=f"bench {file.name}"[:200],
+        lab_host=farm.lab_host,
+        models=(file,),
+        recipes=(AS_GIVEN,),
+        configs=(options.config,),
+        devices=(device_ref(device, profiles),),
+        budgets=(ResolvedBudget(model=file.name, profile=device.profile, budget=Budget()),),
+        protocol=resolve_protocol(options.protocol),
+        seed=0,
+        command=f"thresher bench {model.name}",
+    )
+
+
+def resolve_protocol(written: ProtocolFile) -> Protocol:
+    """The measurement protocol that a campaign asks for. Raises: ConfigError."""
+    try:
+        return protocol_named(written.name).with_overrides(
+            launches=written.launches, timed_s=written.timed_s, paced_interval_s=written.paced_interval_s
+        )
+    except AgentError as error:
+        raise ConfigError(f"`protocol`: {error}") from error
+
+
+def inspect_or_refuse(model: ModelFile) -> ModelInfo:
+    """Open a model in a limited child process. Raises: UsageError when it cannot be run, with the reason."""
+    try:
+        info = inspect_model_file(model.path)
+    except ChildError as error:
+        raise UsageError(f"the model {model.path} cannot be used: {error}") from error
+    if info.problems:
+        raise UsageError(f"the model {model.path} cannot be run: {'; '.join(info.problems)}")
+    return info
+
+
+def inspect_model_file(path: Path, *, run: bool = False) -> ModelInfo:
+    """What an ONNX file holds, read (and run once, if asked) in a limited child process. Raises: ChildError."""
+    return run_task("inspect", InspectRequest(path=path, run=run), ModelInfo, limits=INSPECT_LIMITS)
+
+
+def score_samples(model: ModelFile) -> str:
+    """What the model scores on its evaluation samples as it is, in words. Raises: UsageError when they cannot be used."""
+    with tempfile.TemporaryDirectory() as folder:
+        request = EvaluateRequest(model=model, variant_path=model.path, baseline_path=model.path, out_dir=Path(folder), intra_op_threads=2)
+        try:
+            scored = run_task("evaluate", request, Evaluation, limits=Limits())
+        except ChildError as error:
+            raise UsageError(f"the samples of {model.name} cannot be used: {error}") from error
+    if scored.accuracy is None:
+        return f"no accuracy: {scored.accuracy_why}; inputs: {scored.workload.source}"
+    return f"{scored.metric} {scored.accuracy:.6g} on {scored.n_samples} samples"
+
+
+def submit(farm: Farm, spec: CampaignSpec) -> None:
+    """Store a campaign and queue it for the farm's worker. Raises: StoreError."""
+    with open_site(farm) as site:
+        site.campaigns.create(spec.id, name=spec.name, lab_host=spec.lab_host, spec=spec.model_dump_json())
+        body = canonical_json(spec)
+        site.log.append(NewRecord(id=f"campaign-{spec.id}", kind=RecordKind.CAMPAIGN, body=body, campaign_id=spec.id))
+
+
+def cancel_campaign(site: Site, campaign_id: str) -> CampaignRow:
+    """Ask a campaign to stop for good; one that no worker has begun is over at once. Raises: UsageError when it is over."""
+    row = site.campaigns.get(campaign_id)
+    if row.status in OVER:
+        raise UsageError(f"campaign {campaign_id} is over already: {row.status}")
+    site.campaigns.request_cancel(campaign_id)
+    site.campaigns.set_status(campaign_id, CampaignStatus.CANCELLED, only_from={CampaignStatus.QUEUED})
+    return site.campaigns.get(campaign_id)
+
+
+def new_campaign_id() -> str:
+    """Sorts by time and says nothing of what is in it: `20261124-154233-3fa9c1`."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+class Profiles:
+    """Device profiles by name, each loaded (or probed) once."""
+
+    def __init__(self, farm: Farm) -> None:
+        self._farm = farm
+        self._loaded: dict[str, DeviceProfile] = {}
+
+    def get(self, name: str) -> DeviceProfile:
+        """The profile; that of `host` is probed from this machine."""
+        if name not in self._loaded:
+            self._loaded[name] = self._probe() if name == HOST else load_profile(name, folder=self._farm.profiles_dir)
+        return self._loaded[name]
+
+    def _probe(self) -> DeviceProfile:
+        from agents.host.probe import probe_host
+
+        return probe_host()
+
+
+def device_ref(device: FarmDevice, profiles: Profiles) -> DeviceRef:
+    """The device as records name it."""
+    platform = profiles.get(device.profile).platform
+    return DeviceRef(name=device.name, profile=device.profile, platform=platform, address=str(device.address))
+
+
+def _with_baseline(recipes: Sequence[Recipe]) -> tuple[Recipe, ...]:
+    baseline = next((recipe for recipe in recipes if recipe.name == BASELINE), find_recipe(BASELINE))
+    return (baseline, *(recipe for recipe in recipes if recipe.name != BASELINE))
+
+
+def _budgets(campaign: Campaign, devices: Sequence[FarmDevice], profiles: Profiles) -> tuple[ResolvedBudget, ...]:
+    kinds: Mapping[str, DeviceProfile] = {device.profile: profiles.get(device.profile) for device in devices}
+    return tuple(
+        ResolvedBudget(model=model.name, profile=name, budget=resolve_budget(campaign, model, profile))
+        for model in campaign.models
+        for name, profile in kinds.items()
+    )
