@@ -61,7 +61,7 @@ def load_campaign(path: Path, *, profiles: Collection[str] | None = None) -> Cam
             seed=written.seed,
         )
     except (ProfileError, OptimizerError) as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(printable(str(error), 4000)) from None
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -69,7 +69,7 @@ def load_recipe(path: Path) -> Recipe:
     try:
         return _recipe_file(path)
     except (ProfileError, OptimizerError) as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(printable(str(error), 4000)) from None
 
 
 def resolve_budget(campaign: Campaign, model: ModelFile, profile: DeviceProfile) -> Budget:

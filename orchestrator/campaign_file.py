@@ -27,6 +27,10 @@ from device_profiles.budget import LIMIT_NAMES, Bound, BudgetFile, BudgetLimits
 from device_profiles.label import Label, Slug
 from device_profiles.profile import Platform
 from device_profiles.quantity import Seconds
+from device_profiles.yaml_tree import printable
+
+MAX_CPUS = 4096
+MAX_DIMENSION = 1 << 31
 
 _BY_PROFILE: TypeAdapter[dict[str, BudgetFile]] = TypeAdapter(dict[Slug, BudgetFile])
 
@@ -110,6 +114,17 @@ RecipeEntry = Annotated[
 ]
 
 
+def _check_config(config: RunConfig) -> None:
+    """What `RunConfig` itself leaves to whoever writes one. Raises: ValueError."""
+    if not config.label.isprintable():
+        raise ValueError(f"has a configuration with control characters in a name: {printable(config.label)}")
+    if any(not 0 <= cpu < MAX_CPUS for cpu in config.affinity):
+        raise ValueError(f"has an `affinity` with a CPU number outside 0 to {MAX_CPUS - 1}")
+    for name, shape in config.input_shapes.items():
+        if any(not 1 <= size <= MAX_DIMENSION for size in shape):
+            raise ValueError(f"has `input_shapes` with a size outside 1 to {MAX_DIMENSION} for `{printable(name)}`")
+
+
 class CampaignFile(Section):
     """A campaign: every recipe on every model, measured in every configuration on every selected device."""
 
@@ -145,6 +160,7 @@ class CampaignFile(Section):
     def _distinct(cls, configs: tuple[RunConfig, ...]) -> tuple[RunConfig, ...]:
         seen: list[RunConfig] = []
         for config in configs:
+            _check_config(config)
             if config in seen:
                 raise ValueError(f"has the same configuration twice: {config.label}")
             seen.append(config)
