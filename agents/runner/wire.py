@@ -36,41 +36,52 @@ class SessionOptions(Value):
 class InputTensor(Value):
     """An input: `count` samples of `shape`, raw C-order little-endian, one after the other in `file`; iteration i takes sample i mod count.
 
-    `file` null: zeros (count is then 1). A state input starts from its file or zeros and is then fed from its output.
+    `file` null: zeros (count is then 1). A state input starts from its file or zeros (count 1) and is then fed from its output.
+    A rank is at most 16; all inputs together take at most 2 GiB.
     """
 
     name: str
     dtype: ElementType
-    shape: tuple[int, ...]
-    count: int = Field(default=1, ge=1)
+    shape: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]
+    count: int = Field(default=1, ge=1, le=1_000_000)
     file: str | None = None
 
 
 class StateLink(Value):
-    """An output that becomes an input of the next inference; states are reset to their start when sample 0 comes round again."""
+    """An output that becomes an input of the next inference.
+
+    States are reset to their start when sample 0 of the input with the most samples comes round again, and at the start of each phase.
+    """
 
     output: str
     input: str
 
 
 class Warmup(Value):
-    """At least `min_iterations` and `min_s`, then until the medians of successive blocks of ten agree within `tolerance`, at most `max_iterations` or `max_s`."""
+    """At least `min_iterations` and `min_s`, then until the medians of successive blocks of ten agree within `tolerance`, at most `max_iterations` or `max_s`.
 
-    min_iterations: int = 10
-    min_s: float = 1.0
-    max_iterations: int = 100
-    max_s: float = 10.0
-    tolerance: float = 0.02
+    `max_s` holds whatever else is asked; `max_iterations` only ends the wait for agreement, so that a model of a microsecond still warms up
+    for `min_s`.
+    """
+
+    min_iterations: int = Field(default=10, ge=0, le=10_000_000)
+    min_s: float = Field(default=1.0, ge=0, le=86_400)
+    max_iterations: int = Field(default=100, ge=0, le=10_000_000)
+    max_s: float = Field(default=10.0, ge=0, le=86_400)
+    tolerance: float = Field(default=0.02, ge=0, le=10)
 
 
 class Timed(Value):
-    """At least `min_iterations` and `min_s`, at most `max_s` or `max_iterations`. `interval_s`: start one inference every so many seconds (paced); null: back to back."""
+    """At least `min_iterations` and `min_s`, at most `max_s` or `max_iterations`. `interval_s`: start one inference every so many seconds (paced); null: back to back.
 
-    min_iterations: int = 50
-    min_s: float = 5.0
-    max_iterations: int = 1_000_000
-    max_s: float = 60.0
-    interval_s: float | None = None
+    A paced inference that cannot start on time starts at once, and the next is due one interval after it: no burst catches up.
+    """
+
+    min_iterations: int = Field(default=50, ge=0, le=10_000_000)
+    min_s: float = Field(default=5.0, ge=0, le=86_400)
+    max_iterations: int = Field(default=1_000_000, ge=1, le=10_000_000)
+    max_s: float = Field(default=60.0, ge=0, le=86_400)
+    interval_s: float | None = Field(default=None, ge=1e-6, le=3600)
 
 
 class RunSpec(Value):
@@ -78,9 +89,14 @@ class RunSpec(Value):
 
     mode `time`: load, first inference, warm-up, timed loop; raw nanoseconds (int64 little-endian) go to `out_dir`/iterations.bin.
     mode `golden`: one inference for each of `golden_count` samples in order; output k of sample i is appended to `out_dir`/golden-k.bin.
-    mode `memory`: smaps_rollup before the session, after it, its highest while iterating, and after the session was released.
-    mode `clock`: iterates as in `time` without storing times, and samples clocks and temperatures at `sample_hz`.
-    mode `profile`: iterates with ONNX Runtime's profiler on; the profile goes to `out_dir`/profile.json.
+    mode `memory`: smaps_rollup before the session (the inputs are in memory by then), after it, its highest at `sample_hz` while iterating
+    by `timed` (no warm-up), and after the session was released.
+    mode `clock`: iterates as in `time`, warm-up included, without storing times, and samples clocks and temperatures at `sample_hz`.
+    mode `profile`: iterates by `timed` (no warm-up) with ONNX Runtime's profiler on; the profile, first inference included, goes to
+    `out_dir`/profile.json.
+    Every mode but `golden` writes a `first` and a `timed` line.
+    A file appears whole or not at all. SIGTERM (SIGINT, SIGHUP too) during the timed loop keeps the inferences that ended; before it,
+    there is no `timed` line and no iterations.bin.
     """
 
     version: Literal[1] = WIRE_VERSION
@@ -110,7 +126,7 @@ class Start(Value):
 
 
 class Loaded(Value):
-    """The session was created."""
+    """The session was created: options, loading, graph optimisation."""
 
     kind: Literal["loaded"]
     session_load_s: float
