@@ -48,12 +48,16 @@ def timing_lock(*, path: Path | None = None, cancelled: Callable[[], bool] = lam
     something is in the way that this user cannot use. Each `with` is a holder of its own, so threads of one process exclude
     each other too, and a thread that enters twice waits for itself. Raises: Cancelled, TimingLockError.
     """
-    used, descriptor = _open_shared() if path is None else (path, _open(path))
-    try:
-        _acquire(descriptor, used, cancelled)
-        yield used
-    finally:
-        os.close(descriptor)
+    while True:
+        used, descriptor = _open_shared() if path is None else (path, _open(path))
+        try:
+            _acquire(descriptor, used, cancelled)
+            if _is_at(descriptor, used):
+                _say_holder(descriptor)
+                yield used
+                return
+        finally:
+            os.close(descriptor)
 
 
 def holder(path: Path) -> str:
@@ -136,7 +140,14 @@ def _acquire(descriptor: int, path: Path, cancelled: Callable[[], bool]) -> None
             said_at = time.monotonic()
             LOG.info("waiting for this machine's timing lock: %s holds it (%s)", holder(path), path)
         time.sleep(_POLL_S)
-    _say_holder(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the file is still the one at that path: if it was deleted while we waited, others lock a new one."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 def _say_holder(descriptor: int) -> None:
