@@ -69,7 +69,14 @@ def foreign_as(error: type[OptimizerError], doing: str) -> Iterator[None]:
     try:
         yield
     except FOREIGN as cause:
-        raise error(f"{doing}: {one_line(cause)}") from cause
+        raise error(f"{doing}: {one_line(_root(cause))}") from cause
+
+
+def _root(error: BaseException) -> BaseException:
+    """Where it began: libraries wrap errors in others that say less."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def one_line(what: object, *, limit: int = 400) -> str:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
-from optimizers.errors import ModelError, PassFailed
+from optimizers.errors import ModelError, PassFailed, UnsupportedModel
 from optimizers.foreign import foreign_as, one_line
 
 EXTERNAL_ABOVE_BYTES = 1 << 30
@@ -44,6 +44,7 @@ def read_model(path: Path) -> ir.Model:
     with foreign_as(ModelError, f"{one_line(path.name, limit=80)} is not an ONNX model that can be read"):
         proto = onnx.load(path, format="protobuf", load_external_data=False)
         _check_functions(proto)
+        _check_types(proto.graph)
         model = ir.from_proto(proto)
         ir.external_data.set_base_dir(model.graph, path.parent)
         for tensor in _tensors(model):
@@ -61,6 +62,17 @@ def _check_functions(proto: onnx.ModelProto) -> None:
         done |= ready
     if stuck := calls.keys() - done:
         raise ModelError(f"its function {one_line(sorted(stuck)[0][1], limit=80)} calls itself, which ONNX does not allow")
+
+
+def _check_types(graph: onnx.GraphProto) -> None:
+    if graph.sparse_initializer:
+        raise UnsupportedModel("it has sparse initialisers, which would be lost on the way: export it with dense weights")
+    for value in (*graph.input, *graph.output):
+        if value.type.HasField("map_type") or value.type.sequence_type.elem_type.HasField("map_type"):
+            name = one_line(value.name, limit=80)
+            raise UnsupportedModel(
+                f"its `{name}` is a map, a type that would be lost: export it with plain tensors (skl2onnx: zipmap=False)"
+            )
 
 
 def _nodes(nodes: object) -> Iterator[onnx.NodeProto]:
@@ -81,6 +93,8 @@ def _check_external(tensor: ir.TensorProtocol, folder: Path) -> None:
         return
     if not Path(tensor.path).resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"the weights {tensor.name} are said to lie in {tensor.location}, outside the model's folder")
+    if not Path(tensor.path).is_file():
+        raise ValueError(f"its weights lie in {tensor.location}, and there is no such file beside it")
     size = Path(tensor.path).stat().st_size
     end = (tensor.offset or 0) + max(tensor.length or 0, tensor.nbytes)
     if (tensor.offset or 0) < 0 or end > size:
@@ -158,8 +172,11 @@ def check_signature(before: tuple[tuple[Port, ...], tuple[Port, ...]], model: ir
     """Inputs and outputs must be what they were; sizes that were open may have become known. Raises: PassFailed."""
     after = signature(model)
     for kind, old, new in zip(("inputs", "outputs"), before, after, strict=True):
-        if len(old) != len(new) or not all(map(_compatible, old, new)):
-            raise PassFailed(f"{who} changed the model's {kind}: {_names(old)} became {_names(new)}")
+        if len(old) != len(new):
+            raise PassFailed(f"{who} changed how many {kind} the model has: {len(old)} became {len(new)}")
+        for one, other in zip(old, new, strict=True):
+            if not _compatible(one, other):
+                raise PassFailed(f"{who} changed the model's {kind}: {_text(one)} became {_text(other)}")
 
 
 def _compatible(old: Port, new: Port) -> bool:
@@ -170,10 +187,8 @@ def _compatible(old: Port, new: Port) -> bool:
     return len(old.shape) == len(new.shape) and all(a is None or b is None or a == b for a, b in zip(old.shape, new.shape, strict=True))
 
 
-def _names(ports: tuple[Port, ...]) -> str:
-    return one_line(
-        ", ".join(f"{port.name} {port.type} {list(port.shape) if port.shape is not None else '?'}" for port in ports), limit=200
-    )
+def _text(port: Port) -> str:
+    return one_line(f"{port.name} {port.type} {list(port.shape) if port.shape is not None else 'of any shape'}", limit=120)
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:

@@ -17,10 +17,8 @@ MAX_HALF = 65504.0
 """The largest finite float16 (IEEE 754-2008 binary16)."""
 
 _FLOAT, _HALF = "tensor(float)", "tensor(float16)"
-_STAY_FLOAT = frozenset(
-    {"Range", "CumSum", "RoiAlign", "LSTM", "GRU", "RNN", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
-)
-"""Counters, coordinates, scales and sums over time, for which 11 bits are too few (and onnxruntime 1.32 crashes on a float16 LSTM)."""
+_STAY_FLOAT = frozenset({"Range", "CumSum", "RoiAlign", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+"""Counters, coordinates and scales, for which 11 bits are too few."""
 
 _ANY_TYPE = frozenset({"Shape", "Size"})
 """Operators to which the values do not matter: they take what there is, without a cast."""

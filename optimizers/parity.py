@@ -34,7 +34,8 @@ def random_probes(model: ir.Model, path: Path, *, threads: int, fixed: Feed = Ma
     for size in _OPEN_SIZES:
         feeds = tuple({**_random_feed(inputs, size, np.random.default_rng(seed)), **fixed} for seed in range(N_PROBES))
         try:
-            session.run(feeds[0])
+            for feed in feeds:
+                session.run(feed)
         except ModelError as error:
             why = why or error
             continue

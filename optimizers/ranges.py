@@ -22,6 +22,8 @@ def largest_magnitudes(model: ir.Model, names: Iterable[str], feeds: Iterable[Fe
     wanted = set(names)
     values = [value for node in list(probed.graph) for value in node.outputs if value.name in wanted]
     values += [value for value in probed.graph.inputs if value.name in wanted]
+    if not values:
+        return {}
     outputs = {f"largest magnitude {place}": value for place, value in enumerate(values)}
     for name, value in outputs.items():
         absolute = ir.node("Abs", [value])

@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from optimizers.crash import crash_on_load
 from optimizers.errors import ModelError, UnsupportedModel
 from optimizers.foreign import one_line
 from optimizers.graph import infer_shapes, is_quantised, unpack_weights, write_model
@@ -100,17 +101,15 @@ class Fp16(Pass):
         """Take operators out until outputs hold; halves of the list are tried alone to find which break them."""
         limit = MAX_ERROR
         everything = dict(choice.half)
-        for _ in range(3):
-            error = self._error(model, choice.half, expected, choice)
-            if error <= MAX_ERROR:
-                return error
-            choice.half = dict(self._harmless(model, list(everything.items()), limit, expected, choice))
-            limit /= 4
         error = self._error(model, choice.half, expected, choice)
+        while error > MAX_ERROR and limit > MAX_ERROR / 100:
+            choice.half = dict(self._harmless(model, list(everything.items()), limit, expected, choice))
+            error = self._error(model, choice.half, expected, choice)
+            limit /= 4
         if error > MAX_ERROR:
             raise UnsupportedModel(f"outputs would be off by {error:.1e} (at most {MAX_ERROR:.0e}), however much of it stays in float32")
         for place in everything.keys() - choice.half.keys():
-            choice.kept[place] = "outputs would be off"
+            choice.kept[place] = "outputs would be off, or the runtime cannot run it"
         return error
 
     def _harmless(
@@ -133,6 +132,8 @@ class Fp16(Pass):
         trial = model.clone()
         convert(trial, half)
         file = write_model(trial, self.context.scratch / "trial.onnx")
+        if crash_on_load(file.path, threads=self.context.intra_op_threads) is not None:
+            return float("inf")
         try:
             return expected.difference(file.path, threads=self.context.intra_op_threads, optimize=True)
         except ModelError:
