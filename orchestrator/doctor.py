@@ -96,12 +96,12 @@ def _package(module: str, use: str, extra: str) -> Finding:
 
 
 def _energy() -> Finding:
-    from agents.power import rapl_counters
+    from agents.host.rapl import RaplMeter
 
-    counters = rapl_counters()
-    if isinstance(counters, str):
-        return Finding("energy counter", State.OPTIONAL, counters, "energy is left out of records; bare metal with RAPL has it")
-    return Finding("energy counter", State.OK, f"RAPL: {', '.join(counter.name for counter in counters)}")
+    reading = RaplMeter().read()
+    if isinstance(reading, str):
+        return Finding("energy counter", State.OPTIONAL, reading, "energy is left out of records; bare metal with RAPL has it")
+    return Finding("energy counter", State.OK, reading[1])
 
 
 def _pss() -> Finding:

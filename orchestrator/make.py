@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.errors import Cancelled
 from agents.host.timing_lock import timing_lock
-
 from agents.run import Role
 from optimizers.evaluate import EvaluateRequest, Evaluation
 from optimizers.golden import WorkloadFiles
@@ -36,13 +36,13 @@ class Making:
 
 def make_and_evaluate(site: Site, making: Making, *, scratch: Path, cancelled: Callable[[], bool]) -> None:
     """Make, evaluate, store, and append the one record that says how it went. Nothing is recorded when cancelled."""
-    with tempfile.TemporaryDirectory(dir=scratch) as folder, timing_lock(cancelled=cancelled):
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=scratch) as folder, timing_lock(cancelled=cancelled):
             made = _made(site, making, Path(folder), cancelled)
-        except Stopped:
-            return
-        except ChildError as error:
-            made = _none(making, _explain(making, error))
+    except (Stopped, Cancelled):
+        return
+    except ChildError as error:
+        made = _none(making, _explain(making, error))
     site.log.append(made_to_record(made))
 
 

@@ -6,16 +6,17 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agents.bench.attempts import MAX_ATTEMPTS, launch_with_retries
-from agents.bench.launch import LaunchRequest
-from agents.host.timing_lock import timing_lock
-
+from agents.bench.launch import launch_with_retries
+from agents.bench.request import LaunchRequest
 from agents.device import Device, TensorFile, Workload
+from agents.errors import Cancelled
+from agents.host.timing_lock import timing_lock
 from agents.run import DeviceRef, LaunchKind, Outcome, RunRecord
 from optimizers.golden import TensorData
 from orchestrator.made import Made
@@ -47,8 +48,8 @@ def visit_id(campaign_id: str, device: str) -> str:
 
 def recorded_attempts(log: RecordLog, place: LaunchPlace) -> tuple[RunRecord, ...]:
     """The attempts of a launch that the log holds, in order."""
-    found = []
-    for attempt in range(MAX_ATTEMPTS):
+    found: list[RunRecord] = []
+    for attempt in count():
         record = log.find(
             run_record_id(place.campaign_id, place.visit_id, place.job_id, kind=place.kind, round=place.round, attempt=attempt)
         )
@@ -61,8 +62,9 @@ def recorded_attempts(log: RecordLog, place: LaunchPlace) -> tuple[RunRecord, ..
 class Measuring:
     """Opened devices with what their visits have put there: a context manager, used by one thread a device."""
 
-    def __init__(self, site: Site, *, scratch: Path) -> None:
+    def __init__(self, site: Site, *, scratch: Path, stopping: threading.Event) -> None:
         self._site = site
+        self._stopping = stopping
         self._scratch = scratch
         self._stack = ExitStack()
         self._devices: dict[str, Device] = {}
@@ -81,20 +83,30 @@ class Measuring:
         before = recorded_attempts(self._site.log, place)
         if before:
             return before[-1].outcome
-        request = self._request(spec, job, made, place)
-        with timing_lock(cancelled=cancelled):
-            attempts = launch_with_retries(
-                self._device(spec.device(job.device)), request, keep=self._site.store.put_file, cancelled=cancelled
-            )
-        kept = [run for run in attempts if run.outcome is not Outcome.CANCELLED]
-        self._site.log.append_many(run_to_record(run) for run in kept)
+        request = self.request(spec, job, made, place)
+        if kind is LaunchKind.PROFILE:
+            request = replace(request, timed_p50_s=self._timed_p50_s(place))
+        device = self.device(spec.device(job.device))
+        try:
+            with timing_lock(cancelled=cancelled):
+                attempts = launch_with_retries(device, request, keep=self._site.store.put_file, cancelled=cancelled)
+        except Cancelled:
+            return Outcome.CANCELLED
+        if not (attempts[-1].outcome is Outcome.CANCELLED and self._stopping.is_set()):  # a stopped worker does it again from the start
+            self._site.log.append_many(run_to_record(run) for run in attempts)
         return attempts[-1].outcome
+
+    def _timed_p50_s(self, place: LaunchPlace) -> float | None:
+        """The median of the job's first timed launch: what profiling may cost is judged by it."""
+        timed = recorded_attempts(self._site.log, replace(place, kind=LaunchKind.TIMED, round=0))
+        return timed[-1].latency.p50_s if timed and timed[-1].latency else None
 
     def leave(self, spec: CampaignSpec, device: str) -> None:
         """Remove from a device what a visit has put there."""
-        self._device(spec.device(device)).transport.remove(self._workdir(spec, device), timeout_s=60)
+        self.device(spec.device(device)).transport.remove(self._workdir(spec, device), timeout_s=60)
 
-    def _device(self, ref: DeviceRef) -> Device:
+    def device(self, ref: DeviceRef) -> Device:
+        """The device, opened once for as long as this lasts. Raises: ConfigError, AgentError."""
         with self._lock:
             if ref.name not in self._devices:
                 self._devices[ref.name] = self._stack.enter_context(open_device(ref))
@@ -103,7 +115,8 @@ class Measuring:
     def _workdir(self, spec: CampaignSpec, device: str) -> str:
         return str(self._scratch / f"visit-{spec.id}-{spec.devices.index(spec.device(device))}")
 
-    def _request(self, spec: CampaignSpec, job: Job, made: Made, place: LaunchPlace) -> LaunchRequest:
+    def request(self, spec: CampaignSpec, job: Job, made: Made, place: LaunchPlace) -> LaunchRequest:
+        """What a launch asks of the device; its files are on this host and verified."""
         return LaunchRequest(
             campaign_id=spec.id,
             visit_id=place.visit_id,

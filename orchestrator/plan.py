@@ -16,6 +16,9 @@ from agents.bench.protocol import Protocol, plan_launches
 from agents.run import DeviceRef, LaunchKind, Role, RunConfig
 
 
+_START_S = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedVariant:
     """A variant that a campaign will measure."""
@@ -67,3 +70,18 @@ def plan_visit(jobs: Sequence[Job], protocol: Protocol, *, seed: str) -> tuple[P
         order.shuffle(shuffled)
         planned += [PlannedLaunch(job.id, kind, round_) for job in shuffled]
     return tuple(planned)
+
+
+def estimated_job_s(protocol: Protocol) -> float:
+    """About how long the launches of one job take, without retries: their sections at their shortest, and half a second each to start."""
+    total = 0.0
+    for kind, _ in plan_launches(protocol):
+        total += _START_S
+        match kind:
+            case LaunchKind.TIMED | LaunchKind.PACED:
+                total += protocol.warmup.min_s + protocol.timed.min_s
+            case LaunchKind.CLOCK:
+                total += protocol.clocked.min_s
+            case LaunchKind.GOLDEN | LaunchKind.MEMORY | LaunchKind.PROFILE:
+                total += _START_S
+    return total

@@ -12,7 +12,7 @@ from pathlib import Path
 from agents.bench.protocol import Protocol, protocol_named
 from agents.errors import AgentError
 from agents.run import DeviceRef, RunConfig
-from device_profiles.load import load_profile
+from device_profiles.load import load_profile, profile_files
 from device_profiles.profile import DeviceProfile
 from optimizers.evaluate import EvaluateRequest, Evaluation
 from optimizers.inspect_model import InspectRequest, ModelInfo
@@ -41,7 +41,7 @@ def plan_campaign(farm: Farm, file: Path) -> CampaignSpec:
     Raises: ConfigError and other UsageErrors, each saying what to do.
     """
     profiles = Profiles(farm)
-    campaign = load_campaign(file)
+    campaign = load_campaign(file, profiles=[*profile_files(farm.profiles_dir), HOST])
     devices = select_devices(campaign.devices, farm.devices, platforms={d.profile: profiles.get(d.profile).platform for d in farm.devices})
     for model in campaign.models:
         inspect_or_refuse(model)

@@ -55,7 +55,7 @@ class Work:
         self.scratch = self.farm.state_dir / "scratch" / str(os.getpid())
         self.scratch.mkdir(parents=True, exist_ok=True)
         self._stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
-        self._measuring = self._stack.enter_context(Measuring(self.site, scratch=self.scratch))
+        self._measuring = self._stack.enter_context(Measuring(self.site, scratch=self.scratch, stopping=self.stopping))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -173,7 +173,9 @@ class Work:
 
     def conclude(self, campaign_id: str) -> str:
         """Judge, record the verdict and set the campaign's final status."""
-        return conclude_campaign(self.site, self._spec(campaign_id))
+        spec = self._spec(campaign_id)
+        jobs = [job for device in spec.devices for job in self._jobs(spec, device.name).values()]
+        return conclude_campaign(self.site, spec, jobs).value
 
     # What they share
 

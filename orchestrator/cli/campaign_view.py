@@ -196,11 +196,12 @@ def ranged(value: float | None, interval: Pair | None, scale: float) -> str:
 
 def show_plan(spec: CampaignSpec, format: Format) -> None:
     """What would run, and how long about on each device."""
-    from agents.bench.protocol import estimated_s, plan_launches
+    from agents.bench.protocol import plan_launches
+    from orchestrator.plan import estimated_job_s
 
     launches = len(plan_launches(spec.protocol))
     jobs = len(spec.models) * len(spec.recipes) * len(spec.configs)
-    seconds = jobs * estimated_s(spec.protocol)
+    seconds = jobs * estimated_job_s(spec.protocol)
     for device in spec.devices:
         fields = {"device": device.name, "jobs": jobs, "launches": jobs * launches, "estimated_s": round(seconds, 1)}
         if format is Format.JSON:

@@ -79,7 +79,7 @@ def list_records(
     print_table("", columns, rows, caption=f"{len(rows)} newest records" if rows else "no records")
 
 
-@app.command(epilog="Example:  thresher record export runs.parquet --kind run")
+@app.command(epilog="Example:  thresher record export runs.parquet --traces")
 def export(
     path: Annotated[
         Path, typer.Argument(help="Where to write; `-` for standard output. The ending chooses the form: .parquet .csv .jsonl")
@@ -91,17 +91,25 @@ def export(
     form: Annotated[
         Literal["parquet", "csv", "jsonl"] | None, typer.Option("--as", help="The form, where the ending does not say.")
     ] = None,
-    redact: Annotated[bool, typer.Option(help="Replace device addresses and lab host names by hashes.")] = False,
+    traces: Annotated[bool, typer.Option("--traces", help="With the raw time of every iteration, in nanoseconds.")] = False,
+    redact: Annotated[bool, typer.Option("--redact", help="Replace names and addresses of devices and hosts by pseudonyms.")] = False,
     farm: FarmOption = None,
 ) -> None:
     """Write records to a file that other tools read: Parquet or CSV (flat, a row a launch) or JSON lines (everything)."""
-    from orchestrator.export import export_command
+    from orchestrator.cli.choices import one_of
+    from orchestrator.export import ExportFormat, export_records
     from orchestrator.farm import find_farm
+    from orchestrator.records import RecordKind, Where
     from orchestrator.site import open_site
 
+    chosen = one_of(ExportFormat, form or path.suffix.removeprefix("."), what="export format")
+    where = Where(kind=RecordKind(kind) if kind else None, campaign_id=campaign, device=device, model=model)
     with open_site(find_farm(Path.cwd(), override=farm)) as site:
-        count = export_command(site.log, path, form=form, kind=kind, campaign_id=campaign, device=device, model=model, redact=redact)
-    note(f"{count} records written to {path}")
+        done = export_records(site.log, str(path), form=chosen, where=where, traces=site.store if traces else None, redact=redact)
+    note(
+        f"{done.records} records written to {path}"
+        + (f"; {done.traces_absent} traces are no longer in the store" if done.traces_absent else "")
+    )
 
 
 @app.command(epilog="Example:  thresher record verify")
