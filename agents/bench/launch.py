@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from agents.bench import decide
 from agents.bench.findings import Findings, provenance_of, record_of
-from agents.bench.measure import Results, take_lines, take_results
+from agents.bench.measure import Results, memory_unreadable, take_lines, take_results
 from agents.bench.request import LaunchRequest, artifact_path, file_timeout_s, launch_timeout_s, run_spec
-from agents.bench.runner_end import doing, verdict_on
+from agents.bench.runner_end import doing, last_words, verdict_on
 from agents.device import Device
 from agents.errors import AgentError, Cancelled, CommandTimeout
 from agents.power import EnergyUsed, energy_used
@@ -77,6 +77,9 @@ def _launch(device: Device, request: LaunchRequest, found: Findings, *, scratch:
         spec.write_text(run_spec(request, installed, out_dir=folder).model_dump_json())
         device.transport.push(spec, f"{folder}/spec.json", timeout_s=_COMMAND_S)
         completed = _run(device, request, found, (installed.runner, f"{folder}/spec.json"), cancelled)
+        if unreadable := memory_unreadable(request.kind, last_words(completed.stdout)):
+            found.absent |= unreadable
+            return
         model_bytes = request.workload.model.stat().st_size
         bad = verdict_on(completed, before=found.before, after=found.after, model_bytes=model_bytes)
         if bad is not None:

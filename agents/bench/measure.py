@@ -18,6 +18,7 @@ from agents.runner.output import read_iterations
 from agents.runner.wire import (
     ClockLine,
     End,
+    Failed,
     First,
     Line,
     Loaded,
@@ -87,7 +88,7 @@ def take_results(found: Findings, request: LaunchRequest, lines: Sequence[Line],
         case LaunchKind.CLOCK:
             _clock(found, lines, results)
         case LaunchKind.PROFILE:
-            _profile(found, request, results)
+            _profile(found, request, lines, results)
         case _:
             assert_never(request.kind)
 
@@ -112,10 +113,9 @@ def _golden(found: Findings, request: LaunchRequest, lines: Sequence[Line], resu
 def _timed(found: Findings, lines: Sequence[Line], results: Results) -> None:
     done = _one(lines, TimedDone)
     path = results.pull("iterations.bin", size_bytes=8 * done.iterations)
-    iterations = read_iterations(path)
-    if len(iterations) != done.iterations or done.iterations == 0:
-        raise RunnerOutputError(f"the runner said {done.iterations} iterations and wrote {len(iterations)}", stage="output")
-    found.latency = decide.summarize(iterations, done.duration_s)
+    if done.iterations == 0:
+        raise RunnerOutputError("the runner timed no inference", stage="output")
+    found.latency = decide.summarize(read_iterations(path, iterations=done.iterations), done.duration_s)
     found.traces += (TraceRef(sha256=results.keep(path), encoding="int64-le-ns", count=done.iterations),)
 
 
@@ -133,11 +133,16 @@ def _memory(found: Findings, lines: Sequence[Line]) -> None:
         MemoryStage(stage=line.stage, pss_bytes=line.pss_bytes, swap_pss_bytes=line.swap_pss_bytes, rss_bytes=line.rss_bytes)
         for line in _all(lines, MemoryLine)
     )
-    if stages:
-        found.memory = stages
-    else:
-        reason = "the kernel does not give the runner its proportional memory (/proc/PID/smaps_rollup)"
-        found.absent |= dict.fromkeys(("peak_memory_bytes", "memory_load_bytes", "memory_retained_bytes"), reason)
+    if not stages:
+        raise RunnerOutputError("the runner said nothing of its memory", stage="output")
+    found.memory = stages
+
+
+def memory_unreadable(kind: LaunchKind, last: Line | None) -> dict[str, str]:
+    """The reason for each metric of a memory launch whose kernel does not give a process's proportional memory; else nothing."""
+    if kind is LaunchKind.MEMORY and isinstance(last, Failed) and "/proc/self/smaps" in last.message:
+        return dict.fromkeys(("peak_memory_bytes", "memory_load_bytes", "memory_retained_bytes"), last.message)
+    return {}
 
 
 def _clock(found: Findings, lines: Sequence[Line], results: Results) -> None:
@@ -151,9 +156,10 @@ def _clock(found: Findings, lines: Sequence[Line], results: Results) -> None:
         found.conclude(Outcome.THROTTLED, why)
 
 
-def _profile(found: Findings, request: LaunchRequest, results: Results) -> None:
+def _profile(found: Findings, request: LaunchRequest, lines: Sequence[Line], results: Results) -> None:
     path = results.pull("profile.json", size_bytes=MAX_PROFILE_BYTES)
-    profile = read_profile(path, skip_inferences=1 + (found.warmup_iterations or 0))
+    iterations = _one(lines, TimedDone).iterations
+    profile = read_profile(path, skip_inferences=1 + min(request.protocol.profile_warmup, iterations - 1))
     found.placement = profile.placement
     refused = decide.profile_refused(profile.inference_s, request.timed_p50_s) if request.timed_p50_s else None
     if refused is None:

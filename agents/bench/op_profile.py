@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeGuard
 
 from agents.errors import RunnerOutputError
 from agents.run import OpTime
@@ -83,12 +83,16 @@ def _event(text: bytes) -> dict[str, Any]:
 def _add(totals: _Totals, event: dict[str, Any]) -> None:
     totals.events += 1
     name, start_us, duration_us = event.get("name"), event.get("ts"), event.get("dur")
-    if not isinstance(name, str) or not isinstance(start_us, int) or not isinstance(duration_us, int):
+    if not isinstance(name, str) or not _is_microseconds(start_us) or not _is_microseconds(duration_us):
         return
     if event.get("cat") == "Session" and name == "model_run":
         _end_inference(totals, duration_us)
     elif event.get("cat") == "Node" and name.endswith(_KERNEL):
         _add_node(totals, name.removesuffix(_KERNEL), event.get("args"), start_us, duration_us)
+
+
+def _is_microseconds(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 <= value < 2**63
 
 
 def _add_node(totals: _Totals, name: str, args: object, start_us: int, duration_us: int) -> None:
