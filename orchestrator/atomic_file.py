@@ -46,7 +46,7 @@ def atomic_file(path: Path, *, needed_bytes: int | None = None, read_only: bool 
 
 @contextmanager
 def file_errors(folder: Path, *, needed_bytes: int | None = None) -> Iterator[None]:
-    """Turn the operating system's refusals to write in a folder into ours."""
+    """Turn the operating system's refusals to work in a folder into ours."""
     try:
         yield
     except BrokenPipeError:
@@ -59,9 +59,9 @@ def file_errors(folder: Path, *, needed_bytes: int | None = None) -> Iterator[No
             ) from error
         if error.errno in _NO_ENTRY:
             raise StoreError(
-                f"user {user_name()} may not write in the folder {folder} ({error.strerror}): change its owner or mode, or choose another"
+                f"user {user_name()} may not read and write in the folder {folder} ({error.strerror}): change its owner or mode, or choose another"
             ) from error
-        raise StoreError(f"cannot write in the folder {folder}: {error.strerror or error}") from error
+        raise StoreError(f"cannot work in the folder {folder}: {error.strerror or error}") from error
 
 
 def user_name() -> str:

@@ -15,12 +15,13 @@ from orchestrator.blobs import BlobInfo
 from orchestrator.campaigns import OVER
 from orchestrator.canonical import canonical_json, sha256_hex, utc_text
 from orchestrator.database import reading
-from orchestrator.errors import Damaged, Missing, StoreError
+from orchestrator.errors import Damaged, Missing, StoreError, UsageError
 from orchestrator.records import Link, NewRecord, RecordKind, RecordLog, Relation
 from orchestrator.store import Store
 from orchestrator.tables import CAMPAIGNS, RECORD_BLOBS, RECORDS
 
 NO_PROTECTION: Set[str] = frozenset()
+MAX_DAYS = 36_500
 _BATCH = 200
 
 
@@ -32,10 +33,10 @@ class RetentionPolicy:
     keep_variants_days: float | None = 365.0
 
     def __post_init__(self) -> None:
-        """Raises: ValueError for a negative number of days."""
+        """Raises: UsageError for a number of days that is none."""
         for days in (self.keep_traces_days, self.keep_variants_days):
-            if days is not None and not days >= 0:
-                raise ValueError(f"a number of days to keep is 0 or more, not {days}")
+            if days is not None and not 0 <= days <= MAX_DAYS:
+                raise UsageError(f"the number of days to keep something is 0 to {MAX_DAYS}, not {days:g}")
 
     def cutoff(self, kind: RecordKind, now: datetime) -> datetime | None:
         """What records of that kind from before this moment name may go; None: nothing of it may."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     """The URL of a database that is empty, of each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'farm folder' / 'farm.db'}"
-        return
+    else:
+        with _postgresql() as url:
+            yield url
+
+
+@contextmanager
+def _postgresql() -> Iterator[str]:
     server = os.environ.get("THRESHER_POSTGRES")
     if not server:
         pytest.skip("set THRESHER_POSTGRES to the URL of a PostgreSQL server to run this")
@@ -49,6 +56,15 @@ def sqlite_engine(tmp_path: Path) -> Iterator[sa.Engine]:
     opened = open_database(f"sqlite:///{tmp_path / 'farm.db'}")
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def postgresql_engine() -> Iterator[sa.Engine]:
+    """An open, migrated PostgreSQL database."""
+    with _postgresql() as url:
+        opened = open_database(url)
+        yield opened
+        opened.dispose()
 
 
 @pytest.fixture
