@@ -46,7 +46,7 @@ class InputPlan:
 
     def wanted(self, labels: str) -> Wanted:
         """What samples must hold. Raises: UnsupportedModel where samples cannot be told apart."""
-        assert self.group
+        _ = self.group  # raises
         others = dict.fromkeys(self.constants, "`constants` sets that input") | dict.fromkeys(self.zeros, "`states` feeds that input")
         return Wanted(self.sampled, labels, others, self.streaming)
 

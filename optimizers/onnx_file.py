@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -14,6 +16,8 @@ from optimizers.errors import ModelError
 from optimizers.foreign import foreign_as, one_line
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf's limit for one message
+MAX_VALUES = 2**48
+MAX_RANK = 64
 
 _BITS: dict[int, int] = {
     onnx.TensorProto.FLOAT: 32,
@@ -78,7 +82,22 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, str]:
         model = onnx.ModelProto.FromString(data)
     if not model.HasField("graph"):
         raise ModelError(f"{shown} is not an ONNX model: it has no graph")
+    if not _is_text(model):
+        raise ModelError(f"{shown} is damaged: a name in it is not UTF-8 text")
     return model, hashlib.sha256(data).hexdigest()
+
+
+def _is_text(model: onnx.ModelProto) -> bool:
+    """Whether every string is UTF-8: protobuf hands out the others as bytes, which nothing downstream expects."""
+    waiting: list[Any] = [model]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            values = value if field.is_repeated else [value]
+            if field.type == field.TYPE_MESSAGE:
+                waiting += values
+            elif field.type == field.TYPE_STRING and not all(isinstance(one, str) for one in values):
+                return False
+    return True
 
 
 def all_graphs(model: onnx.ModelProto) -> Iterator[tuple[list[onnx.NodeProto], onnx.GraphProto | None]]:
@@ -132,12 +151,16 @@ def weigh(model: onnx.ModelProto) -> Weights:
     problems: list[str] = []
     for tensor in _tensors(model):
         name = one_line(tensor.name, limit=80)
+        if len(tensor.dims) > MAX_RANK:
+            problems.append(f"the weight `{name}` has {len(tensor.dims)} dimensions")
+            continue
         if any(size < 0 for size in tensor.dims):
             problems.append(f"the weight `{name}` has a negative dimension")
             continue
-        count = 1
-        for size in tensor.dims:
-            count *= size
+        count = math.prod(tensor.dims)
+        if count > MAX_VALUES:
+            problems.append(f"the weight `{name}` claims more values than any file can hold")
+            continue
         bits = _BITS.get(tensor.data_type)
         size_bytes = (count * bits + 7) // 8 if bits is not None else None
         if tensor.data_location == onnx.TensorProto.EXTERNAL:

@@ -84,6 +84,13 @@ def test_what_is_no_model_at_all(tmp_path: Path, content: bytes, said: str) -> N
         look(tmp_path / "m.onnx")
 
 
+def test_names_that_are_not_text(tmp_path: Path) -> None:
+    raw = save(tmp_path / "m.onnx", CONV).read_bytes()
+    (tmp_path / "m.onnx").write_bytes(raw.replace(b"then_branch", b"then\xff\xfebranc"[:11]))
+    with pytest.raises(ModelError, match="not UTF-8"):
+        look(tmp_path / "m.onnx")
+
+
 def test_what_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such file"):
         look(tmp_path / "m.onnx")
