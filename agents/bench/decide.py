@@ -14,7 +14,6 @@ MIN_TAIL = 10
 """A percentile q is reported only when at least so many iterations lie beyond it: n(1 - q) >= 10."""
 
 OUTLIER_MADS = 5.0
-MAX_ATTEMPTS = 3
 MAX_PROFILE_COST = 0.10
 MAX_LATE_SHARE = 0.10
 
@@ -169,9 +168,9 @@ def _memory_evidence(before: Conditions | None, after: Conditions | None, model_
     return None
 
 
-def should_retry(outcome: Outcome, *, retryable_error: bool, attempt: int) -> bool:
-    """Whether a launch is tried again: what may pass by itself is, at most two more times; a wrong output never is."""
-    if attempt + 1 >= MAX_ATTEMPTS:
+def should_retry(outcome: Outcome, *, retryable_error: bool, attempt: int, attempts: int) -> bool:
+    """Whether a launch is tried again: what may pass by itself is, up to `attempts` in all; a wrong output never is."""
+    if attempt + 1 >= attempts:
         return False
     return retryable_error or outcome in (Outcome.THROTTLED, Outcome.TAINTED, Outcome.TIMEOUT)
 

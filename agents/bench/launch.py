@@ -42,12 +42,14 @@ def run_launch(device: Device, request: LaunchRequest, *, keep: Keep, cancelled:
 
 
 def launch_with_retries(device: Device, request: LaunchRequest, *, keep: Keep, cancelled: Callable[[], bool]) -> tuple[RunRecord, ...]:
-    """Run one launch, and again (twice at most) where what went wrong may pass by itself: one record for each attempt."""
+    """Run one launch, and again (up to the protocol's `attempts`) where what went wrong may pass by itself: a record for each."""
     records: list[RunRecord] = []
     while True:
         record, retryable = _attempt(device, replace(request, attempt=len(records)), keep=keep, cancelled=cancelled)
         records.append(record)
-        if cancelled() or not decide.should_retry(record.outcome, retryable_error=retryable, attempt=record.attempt):
+        attempts = request.protocol.attempts
+        again = decide.should_retry(record.outcome, retryable_error=retryable, attempt=record.attempt, attempts=attempts)
+        if not again or cancelled():
             return tuple(records)
         LOG.info("%s launch of %s again: %s", request.kind, request.model, record.why)
 

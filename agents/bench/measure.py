@@ -158,8 +158,8 @@ def _clock(found: Findings, lines: Sequence[Line], results: Results) -> None:
 
 def _profile(found: Findings, request: LaunchRequest, lines: Sequence[Line], results: Results) -> None:
     path = results.pull("profile.json", size_bytes=MAX_PROFILE_BYTES)
-    iterations = _one(lines, TimedDone).iterations
-    profile = read_profile(path, skip_inferences=1 + min(request.protocol.profile_warmup, iterations - 1))
+    iterations = _one(lines, TimedDone).iterations  # a slow model may have none after its warm-up: then its last inference counts
+    profile = read_profile(path, skip_inferences=(found.warmup_iterations or 0) + min(iterations, 1))
     found.placement = profile.placement
     refused = decide.profile_refused(profile.inference_s, request.timed_p50_s) if request.timed_p50_s else None
     if refused is None:

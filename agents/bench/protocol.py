@@ -27,10 +27,10 @@ _NO_LIMIT = 1_000_000  # iterations: a section is bounded in seconds, since 100 
 class Protocol:
     """One measurement protocol. Sections of a launch are given in the runner's own terms (`Warmup`, `Timed`).
 
-    `untimed` is how long memory launches iterate, `profiled` profile launches, whose first `profile_warmup` inferences do not
-    count (a profile of a whole second of warm-up would be huge). Clocks are sampled at `sample_hz`, memory at `memory_sample_hz`. `allowance_s` is what a launch may take for
+    `untimed` is how long memory launches iterate, `profiled` profile launches; both warm up by `brief_warmup` (the profile of a
+    whole second of inferences would be huge). Clocks are sampled at `sample_hz`, memory at `memory_sample_hz`. `allowance_s` is what a launch may take for
     everything but its sections (start, loading the model, one slow inference); `golden_s` bounds a golden launch's inferences.
-    `minimum_launches` is what `with_overrides` accepts at least.
+    `attempts` is how often a launch is made at most when it was disturbed. `minimum_launches` is what `with_overrides` accepts at least.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Protocol:
     launches: int
     minimum_launches: int
     warmup: Warmup
+    brief_warmup: Warmup
     timed: Timed
     clocked: Timed
     profiled: Timed
@@ -47,7 +48,6 @@ class Protocol:
     memory_launches: int = 3
     sample_hz: float = 10.0
     memory_sample_hz: float = 100.0
-    profile_warmup: int = 10
     attempts: int = 3
     allowance_s: float = 120.0
     golden_s: float = 600.0
@@ -117,6 +117,7 @@ STANDARD = Protocol(
     launches=5,
     minimum_launches=5,
     warmup=Warmup(min_iterations=10, min_s=1.0, max_iterations=_NO_LIMIT, max_s=10.0, tolerance=0.02),
+    brief_warmup=Warmup(min_iterations=10, min_s=0.0, max_iterations=10, max_s=10.0),
     timed=Timed(min_iterations=50, min_s=5.0, max_iterations=_NO_LIMIT, max_s=60.0),
     clocked=Timed(min_iterations=10, min_s=5.0, max_iterations=_NO_LIMIT, max_s=60.0),
     profiled=Timed(min_iterations=60, min_s=0.0, max_iterations=60, max_s=10.0),
@@ -128,6 +129,7 @@ QUICK = replace(
     name="quick",
     launches=3,
     minimum_launches=1,
+    attempts=2,
     warmup=Warmup(min_iterations=10, min_s=0.1, max_iterations=_NO_LIMIT, max_s=1.0, tolerance=0.02),
     timed=Timed(min_iterations=50, min_s=0.5, max_iterations=_NO_LIMIT, max_s=5.0),
     clocked=Timed(min_iterations=10, min_s=0.5, max_iterations=_NO_LIMIT, max_s=5.0),

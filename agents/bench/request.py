@@ -10,7 +10,7 @@ from typing import assert_never
 from agents.bench.protocol import Protocol
 from agents.device import Installed, TensorFile, Workload
 from agents.run import LaunchKind, Role, RunConfig, VariantRef
-from agents.runner.wire import InputTensor, RunSpec, SessionOptions, StateLink, Timed
+from agents.runner.wire import InputTensor, RunSpec, SessionOptions, StateLink, Timed, Warmup
 
 SLOWEST_LINK_BYTES_PER_S = 2e6
 FILE_ALLOWANCE_S = 30.0
@@ -66,7 +66,7 @@ def run_spec(request: LaunchRequest, installed: Installed, *, out_dir: str) -> R
         inputs=tuple(_input(tensor, request.workdir) for tensor in workload.inputs)
         + tuple(InputTensor(name=state.name, dtype=state.dtype, shape=state.shape) for state in workload.state_inputs),
         states=tuple(StateLink(output=output, input=name) for output, name in workload.states),
-        warmup=protocol.warmup,
+        warmup=_warmup(request),
         timed=_section(request),
         golden_count=golden_count(workload) if request.kind is LaunchKind.GOLDEN else 0,
         sample_hz=protocol.memory_sample_hz if request.kind is LaunchKind.MEMORY else protocol.sample_hz,
@@ -84,7 +84,7 @@ def launch_timeout_s(request: LaunchRequest) -> float:
     protocol = request.protocol
     if request.kind is LaunchKind.GOLDEN:
         return protocol.golden_s + protocol.allowance_s
-    return protocol.warmup.max_s + _section(request).max_s + protocol.allowance_s
+    return _warmup(request).max_s + _section(request).max_s + protocol.allowance_s
 
 
 def file_timeout_s(size_bytes: int) -> float:
@@ -99,6 +99,11 @@ def _mode(kind: LaunchKind) -> str:
         case LaunchKind.GOLDEN | LaunchKind.MEMORY | LaunchKind.CLOCK | LaunchKind.PROFILE:
             return kind.value
     assert_never(kind)
+
+
+def _warmup(request: LaunchRequest) -> Warmup:
+    protocol = request.protocol
+    return protocol.brief_warmup if request.kind in (LaunchKind.MEMORY, LaunchKind.PROFILE) else protocol.warmup
 
 
 def _section(request: LaunchRequest) -> Timed:

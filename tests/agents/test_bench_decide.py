@@ -122,7 +122,7 @@ def test_only_timing_is_disturbed() -> None:
     ],
 )
 def test_what_may_pass_is_tried_twice_more(outcome: Outcome, error: bool, attempt: int, again: bool) -> None:
-    assert decide.should_retry(outcome, retryable_error=error, attempt=attempt) is again
+    assert decide.should_retry(outcome, retryable_error=error, attempt=attempt, attempts=3) is again
 
 
 @pytest.mark.parametrize(
