@@ -101,7 +101,7 @@ def _launch(run: RunRecord, store: Store) -> Launch:
 
 
 def conclude_comparison(
-    spec: CampaignSpec, jobs: Mapping[str, Job], runs: Sequence[RunRecord], *, store: Store, status: CampaignStatus, why: str | None
+    spec: CampaignSpec, jobs: Mapping[str, Job], runs: Sequence[RunRecord], *, store: Store, why: str | None
 ) -> ComparisonOutcome:
     """What the blocks show. `jobs` by recipe; `why` says why a side could not be measured, where one could not."""
     assert spec.comparison is not None
@@ -109,7 +109,7 @@ def conclude_comparison(
     sides = {side: jobs[side].variant.variant if side in jobs else None for side in (a, b)}
     outcome = ComparisonOutcome(
         id=spec.id,
-        status=status,
+        status=CampaignStatus.FAILED,
         device=spec.devices[0].name,
         model=spec.models[0].name,
         a_recipe=a,

@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from agents.run import LaunchKind, Outcome, RunRecord
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.bench.protocol import plan_launches
+from agents.run import Outcome, RunRecord
 from orchestrator.campaigns import CampaignStatus
 from orchestrator.comparing import comparison_to_record, conclude_comparison
+from orchestrator.errors import Missing
+from orchestrator.iterations import read_iterations
+from orchestrator.judge import CampaignData, MeasuredJob, VariantFacts, judge
 from orchestrator.made import Made, made_id, record_to_made
 from orchestrator.plan import Job
 from orchestrator.progress import Progress
-from orchestrator.records import RecordKind
-from orchestrator.result import CampaignResult, RowResult, choice_result, result_to_record, row_result
+from orchestrator.records import NewRecord, RecordKind
+from orchestrator.result import CampaignResult, RowResult, choice_result, refused_row, result_to_record, row_result
 from orchestrator.run_records import record_to_run
 from orchestrator.site import Site
 from orchestrator.spec import CampaignSpec
+from orchestrator.verdict import Estimate, Interval, Row
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What there is to judge."""
+
+    spec: CampaignSpec
+    jobs: Sequence[Job]
+    runs: Sequence[RunRecord]
+    made: Sequence[Made]
+    cancelled: bool
 
 
 def conclude_campaign(site: Site, spec: CampaignSpec, jobs: Sequence[Job]) -> CampaignStatus:
-    """Judge what the log holds of a campaign; doing it again gives the same record."""
+    """Judge what the log holds of a campaign and set its final status; what is judged already is not judged again."""
     Progress(site.campaigns, spec.id).judging()
-    runs = [record_to_run(record) for record in site.log.read(kind=RecordKind.RUN, campaign_id=spec.id)]
-    made = _made(site, spec)
-    status = _status(site, spec, runs, made)
-    if site.log.count(kind=RecordKind.VERDICT, campaign_id=spec.id) == 0:
-        if spec.comparison is not None:
-            by_recipe = {job.variant.recipe: job for job in jobs}
-            why = _why_not(made, runs)
-            site.log.append(comparison_to_record(conclude_comparison(spec, by_recipe, runs, store=site.store, status=status, why=why)))
-        else:
-            site.log.append(result_to_record(_judged(site, spec, jobs, runs, made, status)))
+    found = site.log.newest(1, kind=RecordKind.VERDICT, campaign_id=spec.id)
+    if found:
+        status = CampaignStatus(json.loads(found[0].body)["status"])
+    else:
+        runs = [record_to_run(record) for record in site.log.read(kind=RecordKind.RUN, campaign_id=spec.id)]
+        material = _Material(spec, jobs, runs, _made(site, spec), site.campaigns.cancel_requested(spec.id))
+        record, status = _compared(site, material) if spec.comparison is not None else _judged(site, material)
+        site.log.append(record)
     site.campaigns.set_status(spec.id, status)
     return status
+
+
+def _compared(site: Site, material: _Material) -> tuple[NewRecord, CampaignStatus]:
+    by_recipe = {job.variant.recipe: job for job in material.jobs}
+    why = _why_not(material.made, material.runs)
+    outcome = conclude_comparison(material.spec, by_recipe, material.runs, store=site.store, why=why)
+    status = CampaignStatus.FAILED if outcome.verdict is None else CampaignStatus.DONE
+    status = CampaignStatus.CANCELLED if material.cancelled else status
+    return comparison_to_record(outcome.model_copy(update={"status": status})), status
 
 
 def _made(site: Site, spec: CampaignSpec) -> list[Made]:
@@ -39,20 +67,92 @@ def _made(site: Site, spec: CampaignSpec) -> list[Made]:
     return [record_to_made(record) for record in map(site.log.find, ids) if record is not None]
 
 
-def _status(site: Site, spec: CampaignSpec, runs: Iterable[RunRecord], made: Sequence[Made]) -> CampaignStatus:
-    """Done when every variant that could be made was measured; partial when a launch stayed bad; cancelled when asked to stop."""
-    if site.campaigns.cancel_requested(spec.id):
-        return CampaignStatus.CANCELLED
-    last = {(run.job_id, run.kind, run.round): run for run in runs}
-    measured = {run.variant.id for run in last.values() if run.kind is LaunchKind.TIMED and run.outcome is Outcome.OK}
-    if not measured:
-        return CampaignStatus.FAILED
-    complete = all(each.variant.id in measured for each in made if each.variant is not None)
-    return CampaignStatus.DONE if complete and all(run.outcome is Outcome.OK for run in last.values()) else CampaignStatus.PARTIAL
-
-
 def _why_not(made: Sequence[Made], runs: Sequence[RunRecord]) -> str | None:
     """The first reason why a side was not measured."""
     refused = next((f"{each.recipe.name}: {each.why}" for each in made if each.variant is None), None)
     bad = next((f"{run.variant.recipe}: {run.outcome}: {run.why}" for run in runs if run.outcome is not Outcome.OK), None)
     return refused or bad
+
+
+def _judged(site: Site, material: _Material) -> tuple[NewRecord, CampaignStatus]:
+    spec = material.spec
+    rows, choices = judge(
+        CampaignData(
+            jobs=_measured(material),
+            planned=plan_launches(spec.protocol),
+            iterations=lambda run: _iterations(site, run),
+            budgets={(entry.model, entry.profile): entry.budget for entry in spec.budgets},
+            seed=spec.seed,
+        )
+    )
+    status = _status(rows, cancelled=material.cancelled)
+    result = CampaignResult(
+        id=spec.id,
+        name=spec.name,
+        status=status,
+        rows=(*map(row_result, rows), *_refused(material)),
+        choices=tuple(map(choice_result, choices)),
+    )
+    return result_to_record(result), status
+
+
+def _iterations(site: Site, run: RunRecord) -> NDArray[np.float64] | None:
+    try:
+        return read_iterations(site.store, run)
+    except Missing:  # retention may have collected it
+        return None
+
+
+def _status(rows: Sequence[Row], *, cancelled: bool) -> CampaignStatus:
+    """Done when every variant that could be made was measured well, partial when some were, failed when none was."""
+    if cancelled:
+        return CampaignStatus.CANCELLED
+    good = [row.outcome is Outcome.OK for row in rows]
+    if not any(good):
+        return CampaignStatus.FAILED
+    return CampaignStatus.DONE if all(good) else CampaignStatus.PARTIAL
+
+
+def _measured(material: _Material) -> tuple[MeasuredJob, ...]:
+    facts = {(each.model, each.variant.id): _facts(each) for each in material.made if each.variant is not None}
+    by_job: dict[str, list[RunRecord]] = {job.id: [] for job in material.jobs}
+    for run in material.runs:
+        by_job.setdefault(run.job_id, []).append(run)
+    return tuple(
+        MeasuredJob(
+            id=job.id,
+            model=job.variant.model,
+            variant=facts[job.variant.model, job.variant.variant],
+            device=material.spec.device(job.device),
+            config=job.config,
+            records=tuple(by_job[job.id]),
+        )
+        for job in material.jobs
+    )
+
+
+def _facts(made: Made) -> VariantFacts:
+    assert made.variant is not None and made.evaluation is not None
+    found = made.evaluation
+    drop = None
+    if found.accuracy_drop is not None:
+        ends = found.accuracy_drop_low, found.accuracy_drop_high
+        interval = None if ends[0] is None or ends[1] is None else Interval(ends[0], ends[1])
+        drop = Estimate(found.accuracy_drop, interval, found.accuracy_drop_why)
+    return VariantFacts(
+        id=made.variant.id,
+        recipe=made.recipe.name,
+        role=made.role,
+        size_bytes=made.variant.size_bytes,
+        accuracy=found.accuracy,
+        accuracy_metric=found.metric,
+        accuracy_better=found.better,
+        accuracy_drop=drop,
+        accuracy_why=found.accuracy_why or found.accuracy_drop_why,
+        samples=found.n_samples,
+    )
+
+
+def _refused(material: _Material) -> list[RowResult]:
+    """A row a device for every recipe that gave no variant."""
+    return [refused_row(made, device) for made in material.made if made.variant is None for device in material.spec.devices]

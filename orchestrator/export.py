@@ -22,6 +22,7 @@ from agents.run import TraceRef
 from orchestrator.atomic_file import atomic_file
 from orchestrator.canonical import canonical_json
 from orchestrator.errors import Damaged, Missing, UsageError
+from orchestrator.iterations import NANOSECONDS
 from orchestrator.record import HASHED
 from orchestrator.records import Record, RecordKind, RecordLog, Where
 from orchestrator.redact import Redactor, identifying_names
@@ -29,7 +30,6 @@ from orchestrator.run_columns import ITERATIONS_COLUMN, LOG_COLUMNS, Cell, CellT
 from orchestrator.run_records import record_to_run
 from orchestrator.store import Store
 
-NANOSECONDS = "int64-le-ns"
 MAX_TRACE_BYTES = 256 * 2**20
 _ROWS = 200
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

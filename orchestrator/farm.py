@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -221,14 +221,11 @@ def _database_url(document: Document, url: str | None, root: Path) -> str:
             raise document.error(("database",), "is not a database URL: write `sqlite:///PATH` or `postgresql://USER@HOST/NAME`")
         return url
     written = f"{STATE_FOLDER}/farm.db" if url is None else url.removeprefix("sqlite:").removeprefix("///")
-    path = os.path.normpath(root / written)
-    if "?" in path:
-        raise document.error(("database",), "a SQLite URL cannot hold `?`: put the database into a folder without it")
     if not written or written.startswith("//") or written == ":memory:":
         raise document.error(
             ("database",), "needs the path of a file: `sqlite:///PATH`, relative to this file or absolute with four slashes"
         )
-    return f"sqlite:///{path}"
+    return f"sqlite:///{quote(os.path.normpath(root / written))}"
 
 
 def _store_url(url: str | None, root: Path) -> str:

@@ -13,11 +13,11 @@ NANOSECONDS = "int64-le-ns"
 
 
 def read_iterations(store: Store, run: RunRecord) -> NDArray[np.float64]:
-    """Seconds of each iteration, in order of time, (n,). Raises: Damaged when the trace is not what the record says."""
+    """Seconds of each iteration of a timed launch, in order of time, (n,). Raises: Damaged, Missing."""
     trace = next((trace for trace in run.traces if trace.encoding == NANOSECONDS), None)
     if trace is None:
         raise Damaged(f"launch {run.job_id}/{run.kind}/{run.round} has no raw iterations")
-    values = np.frombuffer(store.read_bytes(trace.sha256), "<i8")
-    if len(values) != trace.count:
-        raise Damaged(f"the trace {trace.sha256} holds {len(values)} iterations, its record says {trace.count}")
-    return values / 1e9
+    data = store.read_bytes(trace.sha256)
+    if len(data) != 8 * trace.count:
+        raise Damaged(f"the trace {trace.sha256} holds {len(data)} bytes, not {trace.count} iterations as its record says")
+    return np.frombuffer(data, "<i8") / 1e9

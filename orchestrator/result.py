@@ -7,9 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from agents.run import Outcome, RunConfig, Value
+from agents.run import DeviceRef, Outcome, RunConfig, Value
 from orchestrator.campaigns import CampaignStatus
 from orchestrator.canonical import canonical_json, sha256_hex
+from orchestrator.made import Made
 from orchestrator.records import NewRecord, Record, RecordKind
 from orchestrator.verdict import BudgetCheck, Choice, Estimate, Row
 
@@ -157,6 +158,28 @@ def row_result(row: Row) -> RowResult:
         on_front=row.on_front,
         notes=notes,
     )
+
+
+def refused_row(made: Made, device: DeviceRef) -> RowResult:
+    """The row of a recipe that gave no variant: nothing was run, and `why` says why."""
+    fields = dict.fromkeys(RowResult.model_fields)
+    known = {
+        "model": made.model,
+        "recipe": made.recipe.name,
+        "role": made.role.value,
+        "device": device.name,
+        "device_profile": device.profile,
+        "config": RunConfig(),
+        "outcome": Outcome.NOT_RUN,
+        "why": made.why,
+        "launches_ok": 0,
+        "launches_bad": 0,
+        "tainted": 0,
+        "checks": (),
+        "on_front": False,
+        "notes": {},
+    }
+    return RowResult.model_validate(fields | known)
 
 
 def choice_result(choice: Choice) -> ChoiceResult:

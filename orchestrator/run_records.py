@@ -1,16 +1,13 @@
-"""Launches and variants as records of the log, and back."""
+"""Launches as records of the log, and back."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from agents.run import RECORD_VERSION, LaunchKind, RunRecord
-from optimizers.variant import Variant
 from orchestrator.canonical import canonical_json, sha256_hex
 from orchestrator.errors import StoreError
-from orchestrator.records import Link, NewRecord, Record, RecordKind, Relation
-
-VARIANT_RECORD_VERSION = 1
+from orchestrator.records import Link, NewRecord, Record, RecordKind
 
 
 def run_record_id(campaign_id: str, visit_id: str, job_id: str, *, kind: LaunchKind, round: int, attempt: int) -> str:
@@ -48,22 +45,3 @@ def record_to_run(record: Record) -> RunRecord:
         raise StoreError(
             f"record {record.id!r} cannot be read as a run: {error.errors()[0]['msg']}; `thresher record verify` looks for damage"
         ) from error
-
-
-def variant_to_record(variant: Variant, *, campaign_id: str, evaluation: BaseModel | None = None, is_folder: bool = False) -> NewRecord:
-    """A variant with its accuracy, once a campaign: the body is `{"variant": …, "evaluation": … or null}`.
-
-    `is_folder`: the variant's sha256 is the manifest of a folder (a model with external data), not a file.
-    """
-    body = {"variant": variant.model_dump(mode="json"), "evaluation": evaluation.model_dump(mode="json") if evaluation else None}
-    place = "\n".join((campaign_id, variant.model, variant.id))
-    return NewRecord(
-        id=f"variant-{sha256_hex(place)}",
-        kind=RecordKind.VARIANT,
-        body=canonical_json(body),
-        campaign_id=campaign_id,
-        model=variant.model,
-        variant_id=variant.id,
-        schema_version=VARIANT_RECORD_VERSION,
-        links=(Link(variant.sha256, Relation.FOLDER if is_folder else Relation.FILE),),
-    )

@@ -153,22 +153,18 @@ def new_campaign_id() -> str:
 
 
 class Profiles:
-    """Device profiles by name, each loaded (or probed) once."""
+    """Device profiles by name, each loaded once."""
 
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
         self._loaded: dict[str, DeviceProfile] = {}
 
     def get(self, name: str) -> DeviceProfile:
-        """The profile; that of `host` is probed from this machine."""
+        """The profile. That of `host` has no budgets, and nothing of the machine is probed for it here."""
         if name not in self._loaded:
-            self._loaded[name] = self._probe() if name == HOST else load_profile(name, folder=self._farm.profiles_dir)
+            host = name == HOST
+            self._loaded[name] = DeviceProfile(name=HOST, platform="host") if host else load_profile(name, folder=self._farm.profiles_dir)
         return self._loaded[name]
-
-    def _probe(self) -> DeviceProfile:
-        from agents.host.probe import probe_host
-
-        return probe_host()
 
 
 def device_ref(device: FarmDevice, profiles: Profiles) -> DeviceRef:
