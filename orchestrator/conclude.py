@@ -49,6 +49,9 @@ def conclude_campaign(site: Site, spec: CampaignSpec, jobs: Sequence[Job]) -> Ca
         material = _Material(spec, jobs, runs, _made(site, spec), site.campaigns.cancel_requested(spec.id))
         record, status = _compared(site, material) if spec.comparison is not None else _judged(site, material)
         site.log.append(record)
+        if status is CampaignStatus.FAILED:
+            why = _why_not(material.made, runs) or "nothing was measured"
+            Progress(site.campaigns, spec.id).failed(f"no variant was measured well; {why}")
     site.campaigns.set_status(spec.id, status)
     return status
 

@@ -36,7 +36,6 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Look at everything, quickest first."""
     yield Finding("python", State.OK, f"{sys.version.split()[0]} at {sys.executable}")
-    yield _compiler()
     yield from _runner()
     yield _writable("cache folder", _cache())
     yield _writable("temporary folder", Path(tempfile.gettempdir()))
@@ -47,15 +46,6 @@ def examine() -> Iterator[Finding]:
     yield _energy()
     yield _pss()
     yield _cores()
-
-
-def _compiler() -> Finding:
-    from agents.runner.build import find_compiler
-
-    try:
-        return Finding("C compiler", State.OK, " ".join(find_compiler()))
-    except AgentError as error:
-        return Finding("C compiler", State.MISSING, str(error), "apt install gcc, or: pip install ziglang")
 
 
 def _runner() -> Iterator[Finding]:
@@ -70,7 +60,7 @@ def _runner() -> Iterator[Finding]:
         built = build_runner("host", cache=default_cache())
         yield Finding("runner", State.OK, f"{built.version} at {built.path}")
     except AgentError as error:
-        yield Finding("runner", State.MISSING, str(error), "see the compiler above")
+        yield Finding("runner", State.MISSING, str(error), "a C compiler builds it: apt install gcc, or: pip install ziglang")
 
 
 def _cache() -> Path:

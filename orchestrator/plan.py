@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from agents.bench.protocol import Protocol, plan_launches
 from agents.run import DeviceRef, LaunchKind, Role, RunConfig
 
-
 _START_S = 0.5
 
 
