@@ -18,7 +18,7 @@ import psutil
 
 from agents.device import DeviceFacts, Installed
 from agents.host import sensors
-from agents.host.proc_text import parse_cpu_model, parse_os_name
+from agents.host.proc_text import os_name, parse_cpu_model, parse_os_release
 from agents.host.process_tree import end_orphans
 from agents.host.rapl import RaplMeter
 from agents.host.transport import LocalTransport
@@ -103,7 +103,7 @@ def open_host(ref: DeviceRef, *, cache: Path) -> Iterator[HostDevice]:
 
 def _read_facts() -> DeviceFacts:
     return DeviceFacts(
-        os_build=parse_os_name(sensors.read_text(Path("/etc/os-release")) or "") or platform.system(),
+        os_build=os_name(parse_os_release(sensors.read_text(Path("/etc/os-release")) or "")) or platform.system(),
         kernel=platform.release(),
         cpu_model=parse_cpu_model(sensors.read_text(Path("/proc/cpuinfo")) or "") or platform.machine(),
         cpu_count=os.cpu_count() or 1,

@@ -36,13 +36,18 @@ def parse_counters(text: str) -> Mapping[str, int]:
     return counters
 
 
-def parse_os_name(os_release: str) -> str | None:
-    """PRETTY_NAME of os-release(5), or NAME and VERSION_ID; None if there is neither."""
+def parse_os_release(text: str) -> dict[str, str]:
+    """Names and values of os-release(5)."""
     values = {}
-    for line in os_release.splitlines():
+    for line in text.splitlines():
         key, separator, value = line.strip().partition("=")
         if separator and not key.startswith("#"):
             values[key] = _unquoted(value)
+    return values
+
+
+def os_name(values: Mapping[str, str]) -> str | None:
+    """PRETTY_NAME of an os-release, or NAME and VERSION_ID; None if there is neither."""
     return values.get("PRETTY_NAME") or " ".join(filter(None, (values.get("NAME"), values.get("VERSION_ID")))) or None
 
 

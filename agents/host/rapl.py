@@ -12,6 +12,15 @@ POWERCAP = Path("/sys/class/powercap")
 _J_PER_UJ = 1e-6
 
 
+def rapl_packages(root: Path) -> list[Path]:
+    """The zones of processor packages; their sub-zones (cores, memory) are inside them, or not on every machine."""
+    try:
+        zones = [zone for zone in root.iterdir() if zone.name.startswith("intel-rapl:") and zone.name.count(":") == 1]
+        return sorted(zone for zone in zones if (zone / "name").read_text().startswith("package"))
+    except OSError:
+        return []
+
+
 @dataclass(slots=True)
 class RaplMeter:
     """Sums the packages' counters. They wrap (after hours at rest, minutes at full load), so each is followed from reading
@@ -24,12 +33,10 @@ class RaplMeter:
 
     def read(self) -> EnergyReading:
         """Joules counted since the first reading, with the source, or the reason there are none."""
-        try:
-            packages = self._packages()
-        except OSError:
-            return f"no RAPL counter on this machine ({self.root} is absent)"
+        packages = rapl_packages(self.root)
         if not packages:
-            return f"no RAPL counter on this machine ({self.root} lists no processor package)"
+            there = "lists no processor package" if self.root.is_dir() else "is absent"
+            return f"no RAPL counter on this machine ({self.root} {there})"
         try:
             for package in packages:
                 self._count(package)
@@ -38,10 +45,6 @@ class RaplMeter:
         except (OSError, ValueError) as error:
             return f"the RAPL counters of this machine cannot be read: {error}"
         return self._counted_uj * _J_PER_UJ, f"measured: RAPL, {len(packages)} processor package{'s' if len(packages) > 1 else ''}"
-
-    def _packages(self) -> list[Path]:
-        zones = [zone for zone in self.root.iterdir() if zone.name.startswith("intel-rapl:") and zone.name.count(":") == 1]
-        return sorted(zone for zone in zones if (zone / "name").read_text().startswith("package"))
 
     def _count(self, package: Path) -> None:
         now_uj = int((package / "energy_uj").read_text())
