@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,16 +214,16 @@ def is_quantised(model: ir.Model) -> bool:
     return any(node.op_type in _QUANTISERS or node.op_type.startswith(_QUANTISED_PREFIXES) for node in model.graph.all_nodes())
 
 
-def unpack_weights(model: ir.Model) -> int:
+def unpack_weights(model: ir.Model, *, read_by: Callable[[ir.Node], bool] = lambda _: True) -> int:
     """Replace `DequantizeLinear` of constant weights by the float weights it gives: the same function, more bytes.
 
-    Returns how many. For passes that work on float weights; per axis and blocked scales are left as they are unless
+    `read_by` says which operators' weights to unpack. Returns how many. For passes that work on float weights; per axis and blocked scales are left as they are unless
     numpy broadcasting says it all: (x - zero point) × scale with the scale along `axis`.
     """
     unpacked = 0
     for node in list(model.graph):
         if node.op_type == "DequantizeLinear" and node.domain == "" and not node.outputs[0].is_graph_output():
-            weights = _dequantised(node)
+            weights = _dequantised(node) if any(map(read_by, node.outputs[0].consumers())) else None
             if weights is not None:
                 value = ir.Value(name=f"{node.outputs[0].name}", const_value=ir.tensor(weights, name=node.outputs[0].name))
                 value.dtype, value.shape = ir.DataType.from_numpy(weights.dtype), ir.Shape(weights.shape)

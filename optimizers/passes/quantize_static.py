@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import onnx_ir as ir
 from pydantic import Field, model_validator
@@ -15,13 +14,12 @@ from optimizers.calibration.collect import Statistics, collect, float_tensors
 from optimizers.calibration.ranges import INT8, INT8_SYMMETRIC, UINT8, Calibrator, Grid, Range, find_range
 from optimizers.errors import UnsupportedModel
 from optimizers.foreign import foreign_as, one_line
-from optimizers.graph import opset, write_model
+from optimizers.graph import opset
 from optimizers.optimizer_pass import Parameters, Pass, Result
 from optimizers.quantization.cpu import saturates_u8s8
-from optimizers.quantization.fidelity import sqnr_db
-from optimizers.quantization.kernels import count_kernels
-from optimizers.quantization.plan import CLAMPS, Plan, Skips, data_values, float32_only, make_plan
+from optimizers.quantization.plan import CLAMPS, FOLLOWERS, LAYERS, Plan, Skips, data_values, float32_only, make_plan
 from optimizers.quantization.prepare import prepare, refuse_quantised
+from optimizers.quantization.report import layers_before, nothing, report
 from optimizers.quantization.writer import Format, write_qdq
 
 MIN_OPSET = 13
@@ -92,32 +90,20 @@ class QuantizeStatic(Pass):
         """Raises: UnsupportedModel, PassFailed, RecipeError (`skip_layers` or `skip_types` name nothing that exists)."""
         parameters = cast(QuantizeStaticParameters, self.parameters)
         with foreign_as(UnsupportedModel, "it cannot be made ready for quantisation"):
-            work, unpacked = prepare(model)
+            work, unpacked = prepare(model, LAYERS | FOLLOWERS)
         skips = Skips(parameters.skip_layers, parameters.skip_types)
         warnings = skips.check(model.graph)
         plan = make_plan(work.graph, skips)
         ranges, n_feeds = self._calibrate(work, plan) if plan.nodes else ({}, 0)
         if not plan.nodes:
-            return _nothing(model, plan, warnings)
-        reference = write_model(work, self.context.scratch / "float.onnx").path
+            result = nothing(model, plan.kept, "the model has no convolution or matrix product to quantise")
+            return replace(result, warnings=tuple(warnings))
+        extra = {"weights_unpacked": unpacked, "weight_bits": parameters.format.weight_bits, "calibration_feeds": n_feeds}
+        layers = layers_before(work, plan.nodes, plan.kept)
         quantised = write_qdq(work, plan, ranges, parameters.format)
-        path = write_model(quantised, self.context.scratch / "quantised.onnx").path
-        kernels = count_kernels(path, self.context.scratch, threads=self.context.intra_op_threads)
-        details: dict[str, Any] = {
-            "integer_ops": kernels.integer_ops,
-            "float_ops": kernels.float_ops,
-            "integer_kernels": dict(kernels.integer),
-            "float_kernels": dict(kernels.floating),
-            "layers_kept_float": [asdict(kept) for kept in plan.kept],
-            "weights_unpacked": unpacked,
-            "weight_bits": parameters.format.weight_bits,
-            "calibration_feeds": n_feeds,
-        }
-        if not kernels.integer_ops:
-            why = f"{len(plan.nodes)} operators could be marked, but ONNX Runtime runs none of them on integers"
-            return Result(model.clone(), False, why, details, tuple(warnings))
-        details["sqnr_db"] = sqnr_db(reference, path, self.context, most_feeds=parameters.calibration_samples)
-        return Result(quantised, True, _summary(details, plan), details, tuple(warnings))
+        most_feeds = parameters.calibration_samples
+        result = report(model, quantised, layers, self.context, most_feeds=most_feeds, extra=extra)
+        return replace(result, warnings=(*warnings, *result.warnings))
 
     def _calibrate(self, work: ir.Model, plan: Plan) -> tuple[dict[str, Range], int]:
         """Ranges of the plan's activations, after dropping from it what cannot have one; and the number of feeds."""
@@ -158,17 +144,3 @@ def _unusable(statistics: Statistics) -> Callable[[ir.Node], str | None]:
         return None
 
     return why
-
-
-def _nothing(model: ir.Model, plan: Plan, warnings: list[str]) -> Result:
-    reasons = Counter(kept.why for kept in plan.kept)
-    why = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
-    summary = f"no layer could be quantised ({why})" if why else "the model has no convolution or matrix product to quantise"
-    details = {"integer_ops": 0, "layers_kept_float": [asdict(kept) for kept in plan.kept]}
-    return Result(model.clone(), False, summary, details, tuple(warnings))
-
-
-def _summary(details: dict[str, Any], plan: Plan) -> str:
-    noise = f", {details['sqnr_db']:.1f} dB SQNR on calibration samples" if details["sqnr_db"] is not None else ""
-    kept = f", {len(plan.kept)} layers kept in float" if plan.kept else ""
-    return f"{details['integer_ops']} operators run on integers{kept}{noise}"

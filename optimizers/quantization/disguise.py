@@ -29,33 +29,8 @@ def disguise(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def reveal(model: onnx.ModelProto, old: Mapping[str, str]) -> None:
-    """Undo `disguise`, in place: old names come back, and `v12_scale` becomes the old name with `_scale`, or the next free one."""
-    taken = set(old.values()) | (set(_all_names(model.graph)) - old.keys())
-    found: dict[str, str] = {}
-
-    def original(name: str) -> str:
-        if name in old:
-            return old[name]
-        base, separator, rest = name.partition("_")
-        if not separator or base not in old:
-            return name
-        if name not in found:
-            found[name] = _free(f"{old[base]}_{rest}", taken)
-            taken.add(found[name])
-        return found[name]
-
-    _rename(model.graph, original)
-    for node in model.graph.node:
-        base, separator, rest = node.name.partition("_")
-        if separator and base in old:
-            node.name = f"{old[base]}_{rest}"
-
-
-def _free(name: str, taken: set[str]) -> str:
-    free, number = name, 1
-    while free in taken:
-        free, number = f"{name}_{number}", number + 1
-    return free
+    """Undo `disguise`, in place. What was derived from a plain name (`v12_scale`) keeps it: it is free, and short."""
+    _rename(model.graph, lambda name: old.get(name, name))
 
 
 def _all_names(graph: onnx.GraphProto) -> Iterator[str]:

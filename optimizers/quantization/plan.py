@@ -19,7 +19,8 @@ from optimizers.quantization.prepare import attribute, constant
 LAYERS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 """Operators with most of the arithmetic: each is quantised wherever it can be."""
 
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention"})
+RECURRENT = frozenset({"LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention"})
+"""Layers that exist in dynamically quantised form only, or in none."""
 
 _FLOAT_RESULT = frozenset({"MatMul", "Gemm"})
 """Integer layers whose kernels can give float results; the rest of `FOLLOWERS` and convolutions give integers."""
@@ -102,12 +103,12 @@ class Skips:
 
 def make_plan(graph: ir.Graph, skips: Skips) -> Plan:
     """What can be quantised as far as the graph alone tells: types of values and ranges are checked later."""
-    captured = _captured(graph)
+    captured = captured_values(graph)
     plan = Plan([node for node in graph if node.domain == "" and node.op_type in LAYERS | FOLLOWERS])
     plan.kept += [
-        kept(node, "recurrent and attention layers have no statically quantised form") for node in graph if node.op_type in _RECURRENT
+        kept(node, "recurrent and attention layers have no statically quantised form") for node in graph if node.op_type in RECURRENT
     ]
-    plan.kept += [kept(node, "it lies in a branch or loop body") for node in _nested(graph) if node.op_type in LAYERS | _RECURRENT]
+    plan.kept += [kept(node, "it lies in a branch or loop body") for node in nested_nodes(graph) if node.op_type in LAYERS | RECURRENT]
     plan.drop(lambda node: skips.reason(node) or _obstacle(node, captured))
     return plan
 
@@ -208,12 +209,13 @@ def _clip_obstacle(node: ir.Node) -> str | None:
     return None
 
 
-def _captured(graph: ir.Graph) -> set[ir.Value]:
+def captured_values(graph: ir.Graph) -> set[ir.Value]:
     """Values of the outer graph that a branch or loop body reads."""
-    return {value for node in _nested(graph) for value in node.inputs if value is not None and value.graph is graph}
+    return {value for node in nested_nodes(graph) for value in node.inputs if value is not None and value.graph is graph}
 
 
-def _nested(graph: ir.Graph) -> Iterator[ir.Node]:
+def nested_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Nodes of branches and loop bodies."""
     return (node for node in graph.all_nodes() if node.graph is not graph)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from optimizers.graph import is_quantised, operators, unpack_weights
 _MOST_BYTES = 2**31 - 2**24
 
 
-def prepare(model: ir.Model) -> tuple[ir.Model, int]:
-    """A copy with weights as plain float initialisers, in memory; and how many were stored as integers before.
+def prepare(model: ir.Model, types: Collection[str]) -> tuple[ir.Model, int]:
+    """A copy with the weights of these operators as plain float initialisers, in memory; and how many were stored as integers before.
 
     Raises: UnsupportedModel for a model too large for one protobuf message, which the quantiser works on.
     """
@@ -28,7 +29,7 @@ def prepare(model: ir.Model) -> tuple[ir.Model, int]:
     if work.functions:
         work = common.InlinePass()(work).model
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(work)
-    unpacked = unpack_weights(work)
+    unpacked = unpack_weights(work, read_by=lambda node: node.op_type in types)
     common.NameFixPass()(work)
     for node in work.graph:
         if node.op_type == "Gemm" and node.domain == "":

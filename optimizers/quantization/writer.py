@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import common
 from onnxruntime.quantization import QDQQuantizer, QuantType, TensorData
 
 from optimizers.calibration.ranges import Range
@@ -20,9 +19,8 @@ from optimizers.quantization.disguise import disguise, reveal
 from optimizers.quantization.plan import Plan, gives_integers
 from optimizers.quantization.prepare import add_initializer, attribute, constant
 from optimizers.quantization.quiet import quiet_quantiser
+from optimizers.quantization.tidy import tidy
 from optimizers.quantization.weights import own_constants, symmetric_scales
-
-_SCALE_TABLE_ELEMENTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +48,9 @@ def write_qdq(model: ir.Model, plan: Plan, ranges: Mapping[str, Range], how: For
     with foreign_as(PassFailed, "ONNX Runtime's quantiser failed"), quiet_quantiser():
         proto = _quantise(proto, planned, ranges, scales, how)
     written = ir.from_proto(proto)
-    written.producer_name, written.producer_version = model.producer_name, model.producer_version
     _drop_useless_pairs(written.graph, planned.keys(), integers_only)
     _keep_float_weights(written.graph, planned.keys())
-    return _tidy(written)
+    return tidy(written, model)
 
 
 def _override(weight: ir.Value, axis: int | None, how: Format) -> list[dict[str, Any]]:
@@ -168,15 +165,3 @@ def _give(graph: ir.Graph, rounded: ir.Value, value: ir.Value) -> None:
     for index, output in enumerate(graph.outputs):
         if output is rounded:
             graph.outputs[index] = value
-
-
-def _tidy(model: ir.Model) -> ir.Model:
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if tensor is not None and tensor.dtype in (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT32):
-            value.const_value = ir.tensor(tensor.numpy(), name=value.name)  # raw bytes: zero points come as varints
-    common.RemoveUnusedNodesPass()(model)
-    common.DeduplicateInitializersPass(size_limit=_SCALE_TABLE_ELEMENTS)(model)
-    common.RemoveUnusedOpsetsPass()(model)
-    model.graph.sort()
-    return model
