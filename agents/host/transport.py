@@ -10,7 +10,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -50,7 +50,7 @@ class LocalTransport:
     def remove(self, remote: str, *, timeout_s: float) -> None:
         """See `Transport.remove`; folders that hold more than a device's files (`/`, a home) are refused."""
         target = _device_path(remote)
-        if any(place.is_relative_to(target) for place in (Path.home(), Path.cwd(), Path(tempfile.gettempdir()))):
+        if any(place.is_relative_to(target) for place in _places_of_people()):
             raise TransferError(f"{remote} is not a folder of a device: it will not be deleted")
         with _mapped_errors(f"{remote} could not be deleted"):
             try:
@@ -70,6 +70,15 @@ def _device_path(remote: str) -> Path:
     if not path.is_absolute() or ".." in path.parts or "\0" in remote:
         raise TransferError(f"{remote!r} is not an absolute path without `..`")
     return Path(path)
+
+
+def _places_of_people() -> list[Path]:
+    """Folders that hold more than a device's files, as far as they are known (a service may have no home)."""
+    places = [Path(tempfile.gettempdir())]
+    for place in (Path.home, Path.cwd):
+        with suppress(RuntimeError, OSError):
+            places.append(place())
+    return places
 
 
 def _make_folder(folder: Path) -> None:
