@@ -84,15 +84,14 @@ def _within(candidate: Candidate, rows: Sequence[Row]) -> bool:
 
 
 def _shown_worse(one: Candidate, best: Candidate, limit: Limit, *, seed: int) -> bool:
-    """Whether `one` is shown to be worse than `best` on some device, and on none to be better."""
+    """Whether `one` is shown to be worse than `best` on the device where `one` is worst."""
     if one is best:
         return False
-    signs = [_sign(one, best, index, limit, seed) for index in range(len(one.rows))]
-    return max(signs) > 0 and min(signs) >= 0
+    values = [estimate.value if (estimate := figure(row, limit)) else 0.0 for row in one.rows]
+    return _worse_on(one, best, values.index(max(values)), limit, seed=seed)
 
 
-def _sign(one: Candidate, best: Candidate, index: int, limit: Limit, seed: int) -> int:
-    """1 when `one` is shown to be worse on its device number `index`, -1 when better, 0 when neither."""
+def _worse_on(one: Candidate, best: Candidate, index: int, limit: Limit, *, seed: int) -> bool:
     row = one.rows[index]
     other = next(place for place, candidate in enumerate(best.rows) if candidate.device == row.device)
     ours, theirs = one.launches[index], best.launches[other]
@@ -101,13 +100,11 @@ def _sign(one: Candidate, best: Candidate, index: int, limit: Limit, seed: int) 
     else:
         a, b = figure(row, limit), figure(best.rows[other], limit)
         if a is None or b is None:
-            return 0
+            return False
         compared, against = a, b
     exact = limit in {Limit.SIZE_BYTES, Limit.ACCURACY_DROP}
     apart = abs(compared.value - against.value) > (0 if exact else SMALLEST_EFFECT * abs(against.value))
-    if not apart or _holds(compared, against.value) or _holds(against, compared.value):
-        return 0
-    return 1 if compared.value > against.value else -1
+    return compared.value > against.value and apart and not _holds(compared, against.value) and not _holds(against, compared.value)
 
 
 def _holds(estimate: Estimate, value: float) -> bool:
@@ -122,7 +119,7 @@ def _why(winner: Candidate, tied: Sequence[Candidate], budget: Budget, *, within
         if value is not None:
             facts.append(f"{_noun(objective)} {shown(objective, value)}")
     if row.ratio is not None and row.role != Role.BASELINE:
-        facts.append(f"{row.ratio.value:.2f} × the baseline's latency{_interval(row.ratio)}")
+        facts.append(f"{row.ratio.value:.3f} × the baseline's latency{_interval(row.ratio)}")
     if Limit.SIZE_BYTES not in budget.objectives:
         facts.append(format_quantity(row.size_bytes, "B"))
     where = f" (the worst of {len(winner.rows)} devices)" if len(winner.rows) > 1 else ""
@@ -163,4 +160,4 @@ def _noun(limit: Limit) -> str:
 def _interval(estimate: Estimate) -> str:
     if estimate.interval is None:
         return ""
-    return f" (95 %: {estimate.interval.low:.2f} to {estimate.interval.high:.2f})"
+    return f" (95 %: {estimate.interval.low:.3f} to {estimate.interval.high:.3f})"
