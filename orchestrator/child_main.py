@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
 import resource
+import signal
 import sys
 import traceback
 import warnings
@@ -22,6 +24,14 @@ TASKS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
 """Name to module, request type and function."""
 
 
+_PR_SET_PDEATHSIG = 1  # prctl(2): the signal this process gets when its parent dies
+
+
+def _end_with_parent() -> None:
+    """Do not outlive a parent that was killed."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _limit(limits: Mapping[str, int]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for kind, key in ((resource.RLIMIT_DATA, "memory_bytes"), (resource.RLIMIT_FSIZE, "file_bytes")):
@@ -34,6 +44,8 @@ def main() -> int:
     """Run the task named in the first line of standard input on the request in the rest; 0 when it gave an answer."""
     answer_fd = os.dup(1)
     os.dup2(2, 1)  # what a native library prints must not end in the answer
+    if sys.platform == "linux":
+        _end_with_parent()
     header, _, body = sys.stdin.buffer.read().partition(b"\n")
     order = json.loads(header)
     _limit(order["limits"])

@@ -15,6 +15,8 @@ from typing import Self
 
 from agents.run import LaunchKind, Outcome
 from orchestrator.campaigns import OVER, CampaignStatus
+from orchestrator.canonical import sha256_hex
+from orchestrator.child import end_processes_of
 from orchestrator.comparing import next_planned
 from orchestrator.conclude import conclude_campaign
 from orchestrator.farm import Farm
@@ -35,6 +37,11 @@ _CANCEL_POLL_S = 0.25
 _QUIET_S = 15.0
 
 
+def lab_host_key(lab_host: str) -> str:
+    """A lab host's name as a file name: 12 hex digits. A farm may be shared by several lab hosts."""
+    return sha256_hex(lab_host)[:12]
+
+
 class Stopping(BaseException):
     """The worker is asked to stop: passes through the engine unrecorded, so that the step runs again next time."""
 
@@ -52,7 +59,7 @@ class Work:
 
     def __enter__(self) -> Self:
         self.site: Site = self._stack.enter_context(open_site(self.farm))
-        self.scratch = self.farm.state_dir / "scratch" / str(os.getpid())
+        self.scratch = self.farm.state_dir / "scratch" / lab_host_key(self.farm.lab_host) / str(os.getpid())
         self.scratch.mkdir(parents=True, exist_ok=True)
         self._stack.callback(shutil.rmtree, self.scratch, ignore_errors=True)
         self._measuring = self._stack.enter_context(Measuring(self.site, scratch=self.scratch, stopping=self.stopping))
@@ -64,12 +71,13 @@ class Work:
     # The worker's own life
 
     def take_over(self) -> None:
-        """Become the lab host's worker: say so, and clear what killed workers left in the scratch folder."""
+        """Become the lab host's worker: say so, and clear what killed workers left: their runners and scratch folders."""
         from importlib.metadata import version
 
         Workers(self.site.database).started(self.farm.lab_host, pid=os.getpid(), version=version("thresher"))
         for left in self.scratch.parent.iterdir():
             if left != self.scratch:
+                end_processes_of(left)
                 shutil.rmtree(left, ignore_errors=True)
 
     def heartbeat(self) -> None:

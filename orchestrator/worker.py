@@ -7,7 +7,6 @@ database is only for display.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import threading
 import time
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from orchestrator.campaigns import OVER, CampaignStatus
 from orchestrator.errors import Busy, StoreError
 from orchestrator.farm import Farm
-from orchestrator.work import Work
+from orchestrator.work import Work, lab_host_key
 
 if TYPE_CHECKING:
     from orchestrator.engine import Engine
@@ -32,8 +31,7 @@ class WorkerLock:
     """The lock that makes a process the worker of its lab host on this farm: a context manager. Raises: Busy."""
 
     def __init__(self, farm: Farm) -> None:
-        name = hashlib.sha256(farm.lab_host.encode()).hexdigest()[:12]
-        self._path = farm.state_dir / f"worker-{name}.lock"
+        self._path = farm.state_dir / f"worker-{lab_host_key(farm.lab_host)}.lock"
         self._lab_host = farm.lab_host
         self._fd = -1
 
