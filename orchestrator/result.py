@@ -162,8 +162,8 @@ def row_result(row: Row) -> RowResult:
 
 def refused_row(made: Made, device: DeviceRef) -> RowResult:
     """The row of a recipe that gave no variant: nothing was run, and `why` says why."""
-    fields = dict.fromkeys(RowResult.model_fields)
-    known = {
+    fields: dict[str, object] = dict.fromkeys(RowResult.model_fields)
+    known: dict[str, object] = {
         "model": made.model,
         "recipe": made.recipe.name,
         "role": made.role.value,
