@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.bench.protocol import protocol_named
 from agents.errors import ProtocolError
 from agents.run import RunConfig
 from device_profiles.budget import BudgetFile
@@ -139,9 +138,7 @@ def _check_profiles(document: Document, budgets: CampaignBudgets, profiles: Coll
 
 def _check_protocol(document: Document, protocol: ProtocolFile) -> None:
     try:
-        protocol_named(protocol.name).with_overrides(
-            launches=protocol.launches, timed_s=protocol.timed_s, paced_interval_s=protocol.paced_interval_s
-        )
+        protocol.resolve()
     except ProtocolError as error:
         raise document.error(("protocol",), f"cannot be followed: {error}") from None
 

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from agents.bench.protocol import Protocol, protocol_named
 from agents.run import RunConfig
 from device_profiles.budget import LIMIT_NAMES, Bound, BudgetFile, BudgetLimits
 from device_profiles.label import Label, Slug
@@ -99,7 +100,19 @@ class ProtocolFile(Section):
     name: Literal["standard", "quick"] = Field(default="standard", description="`quick` is short, and a series of its own")
     launches: Annotated[int, Field(ge=1, le=1000)] | None = Field(default=None, description="timed launches of each variant")
     timed_s: Seconds | None = Field(default=None, description="least time that a timed launch iterates, such as `5s`")
+    accept_disturbed: bool = Field(
+        default=False, description="count launches that other processes disturbed, too: for shared machines, and a series of its own"
+    )
     paced_interval_s: Seconds | None = Field(default=None, description="also time one inference started every so often, such as `100ms`")
+
+    def resolve(self) -> Protocol:
+        """The protocol that this asks for. Raises: ProtocolError."""
+        return protocol_named(self.name).with_overrides(
+            launches=self.launches,
+            timed_s=self.timed_s,
+            paced_interval_s=self.paced_interval_s,
+            accept_disturbed=self.accept_disturbed,
+        )
 
 
 ModelPath = Annotated[Path, WithJsonSchema({"type": "string", "description": "a model.yaml or an .onnx file, relative to this file"})]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agents.bench.protocol import Protocol, protocol_named
+from agents.bench.protocol import Protocol
 from agents.errors import AgentError
 from agents.run import DeviceRef, RunConfig
 from device_profiles.load import load_profile, profile_files
@@ -93,9 +93,7 @@ def plan_bench(farm: Farm, model: Path, options: BenchOptions) -> CampaignSpec:
 def resolve_protocol(written: ProtocolFile) -> Protocol:
     """The measurement protocol that a campaign asks for. Raises: ConfigError."""
     try:
-        return protocol_named(written.name).with_overrides(
-            launches=written.launches, timed_s=written.timed_s, paced_interval_s=written.paced_interval_s
-        )
+        return written.resolve()
     except AgentError as error:
         raise ConfigError(f"`protocol`: {error}") from error
 

@@ -118,7 +118,7 @@ def _judge(found: Findings, request: LaunchRequest, *, cpu_count: int) -> None:
     """Whether what was measured counts."""
     if (why := throttled(found.before, found.after)) is not None:
         found.conclude(Outcome.THROTTLED, why)
-    if decide.is_disturbable(request.kind):
+    if decide.is_disturbable(request.kind) and not request.protocol.accept_disturbed:
         threads = request.config.threads
         why = decide.disturbance(busy=found.others_busy, threads=threads, cpu_count=cpu_count, warmup_stable=found.warmup_stable)
         if why is not None:

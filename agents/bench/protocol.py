@@ -30,7 +30,8 @@ class Protocol:
     `untimed` is how long memory launches iterate, `profiled` profile launches; both warm up by `brief_warmup` (the profile of a
     whole second of inferences would be huge). Clocks are sampled at `sample_hz`, memory at `memory_sample_hz`. `allowance_s` is what a launch may take for
     everything but its sections (start, loading the model, one slow inference); `golden_s` bounds a golden launch's inferences.
-    `attempts` is how often a launch is made at most when it was disturbed. `minimum_launches` is what `with_overrides` accepts at least.
+    `attempts` is how often a launch is made at most when it was disturbed; with `accept_disturbed` one that others on the
+    machine disturbed, or that never settled, counts as it is. `minimum_launches` is what `with_overrides` accepts at least.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Protocol:
     sample_hz: float = 10.0
     memory_sample_hz: float = 100.0
     attempts: int = 3
+    accept_disturbed: bool = False
     allowance_s: float = 120.0
     golden_s: float = 600.0
 
@@ -65,6 +67,7 @@ class Protocol:
         warmup_s: float | None = None,
         paced_interval_s: float | None = None,
         kinds: tuple[LaunchKind, ...] | None = None,
+        accept_disturbed: bool = False,
     ) -> Protocol:
         """This protocol with other settings, under another name where they change what its figures mean.
 
@@ -84,6 +87,8 @@ class Protocol:
         if paced_interval_s is not None and paced_interval_s != changed.paced_interval_s:
             _check(paced_interval_s, "paced_interval_s")
             changed = changed._renamed(f"paced{paced_interval_s:g}s", paced_interval_s=paced_interval_s)
+        if accept_disturbed and not changed.accept_disturbed:
+            changed = changed._renamed("disturbed", accept_disturbed=True)
         if kinds is not None:
             changed = replace(changed, kinds=tuple(kind for kind in LaunchKind if kind is LaunchKind.GOLDEN or kind in kinds))
         return changed

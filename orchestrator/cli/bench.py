@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import FarmOption, FormatOption
+from orchestrator.cli.options import AcceptDisturbedOption, FarmOption, FormatOption
 from orchestrator.cli.output import Format, note, print_record, say
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def bench(
         Literal["quick", "standard"], typer.Option(help="quick: half a second a launch; standard: five and more.")
     ] = "quick",
     launches: Annotated[int | None, typer.Option(min=1, max=1000, help="Timed launches (processes); the replicates.")] = None,
+    accept_disturbed: AcceptDisturbedOption = False,
     farm: FarmOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
@@ -45,7 +46,9 @@ def bench(
     from orchestrator.submit import BenchOptions, plan_bench, submit
 
     config = RunConfig(threads=threads, provider=provider, affinity=tuple(cpu or ()), input_shapes=dict(map(_shape, input_shape or ())))
-    options = BenchOptions(device=device, config=config, protocol=ProtocolFile(name=protocol, launches=launches))
+    options = BenchOptions(
+        device=device, config=config, protocol=ProtocolFile(name=protocol, launches=launches, accept_disturbed=accept_disturbed)
+    )
     with _farm(farm) as site_farm:
         spec = plan_bench(site_farm, model, options)
         submit(site_farm, spec)

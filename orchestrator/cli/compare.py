@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import FarmOption, FormatOption
+from orchestrator.cli.options import AcceptDisturbedOption, FarmOption, FormatOption
 from orchestrator.cli.output import Format, note, print_record, say
 
 
@@ -23,6 +23,7 @@ def compare(
     protocol: Annotated[
         Literal["quick", "standard"], typer.Option(help="quick: half a second a launch; standard: five and more.")
     ] = "quick",
+    accept_disturbed: AcceptDisturbedOption = False,
     farm: FarmOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
@@ -41,7 +42,12 @@ def compare(
     from orchestrator.submit_compare import CompareOptions, comparison_of, plan_compare
 
     site_farm = find_farm(Path.cwd(), override=farm)
-    options = CompareOptions(device=device, config=RunConfig(threads=threads), protocol=ProtocolFile(name=protocol), blocks=blocks)
+    options = CompareOptions(
+        device=device,
+        config=RunConfig(threads=threads),
+        protocol=ProtocolFile(name=protocol, accept_disturbed=accept_disturbed),
+        blocks=blocks,
+    )
     spec = plan_compare(site_farm, (a, b), model, options)
     submit(site_farm, spec)
     ended = follow_campaign(site_farm, spec.id, format)

@@ -17,7 +17,7 @@ name: small
 model: model.yaml
 recipes: [fp32, fp16]
 budgets: {accuracy_drop: 5%, latency_p50_s: 1s}
-protocol: {name: quick, launches: 2, timed_s: 50ms}
+protocol: {name: quick, launches: 2, timed_s: 50ms, accept_disturbed: true}
 """
 
 

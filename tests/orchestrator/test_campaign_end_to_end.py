@@ -159,7 +159,9 @@ def test_a_second_process_follows_the_worker_and_a_second_worker_is_refused(tmp_
 
 def test_compare_of_a_variant_with_itself(tmp_path):
     write_small_farm(tmp_path)
-    done = thresher("compare", "fp32", "fp32", "--model", "model.yaml", "--blocks", "3", "--format", "json", cwd=tmp_path)
+    done = thresher(
+        "compare", "fp32", "fp32", "--model", "model.yaml", "--blocks", "3", "--accept-disturbed", "--format", "json", cwd=tmp_path
+    )
     assert done.returncode in {0, 1}, done.stderr
     result = records(done)[-1]
     assert result["blocks"] == 3
@@ -173,7 +175,7 @@ def test_bench_needs_no_other_file(tmp_path):
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "model.onnx").write_bytes((farm / "model.onnx").read_bytes())
-    done = thresher("bench", "model.onnx", "--launches", "2", "--format", "json", cwd=alone)
+    done = thresher("bench", "model.onnx", "--launches", "2", "--accept-disturbed", "--format", "json", cwd=alone)
     assert done.returncode == 0, done.stderr
     result = records(done)[-1]
     assert result["outcome"] == "OK"
