@@ -115,14 +115,15 @@ def _run(device: Device, request: LaunchRequest, found: Findings, argv: tuple[st
 
 
 def _judge(found: Findings, request: LaunchRequest, *, cpu_count: int) -> None:
-    """Whether what was measured counts."""
+    """Whether figures of time count."""
+    if not decide.is_disturbable(request.kind):
+        return
     if (why := throttled(found.before, found.after)) is not None:
         found.conclude(Outcome.THROTTLED, why)
-    if decide.is_disturbable(request.kind) and not request.protocol.accept_disturbed:
-        threads = request.config.threads
-        why = decide.disturbance(busy=found.others_busy, threads=threads, cpu_count=cpu_count, warmup_stable=found.warmup_stable)
-        if why is not None:
-            found.conclude(Outcome.TAINTED, why)
+    threads = request.config.threads
+    why = decide.disturbance(busy=found.others_busy, threads=threads, cpu_count=cpu_count, warmup_stable=found.warmup_stable)
+    if why is not None:
+        found.conclude(Outcome.TAINTED, why)
 
 
 def _push_artifacts(device: Device, request: LaunchRequest, cancelled: Callable[[], bool]) -> None:

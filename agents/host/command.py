@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +15,8 @@ from dataclasses import dataclass, field
 from agents.errors import AgentError, Cancelled, CommandFailed, CommandTimeout
 from agents.host.process_tree import MARK_VARIABLE, Mark, end_tree, new_mark
 from agents.transport import Completed
+
+LOG = logging.getLogger(__name__)
 
 MAX_OUTPUT_BYTES = 64 * 2**20
 
@@ -57,7 +61,7 @@ def run_command(
         if output.full:
             return CommandFailed(f"`{command[0]}` wrote more than {max_output_bytes} bytes and was ended")
         if cancelled is not None and cancelled():
-            return Cancelled(f"`{command[0]}` was stopped on request")
+            return Cancelled("stopped on request")
         if time.monotonic() >= deadline:
             return CommandTimeout(command, timeout_s, bytes(output.stdout), bytes(output.stderr))
         return None
@@ -107,7 +111,11 @@ def _started(command: tuple[str, ...], environment: Mapping[str, str]) -> Iterat
 
 
 def _reap(child: _Child) -> None:
-    _, status, usage = os.wait4(child.process.pid, 0)
+    pid, status, usage = os.wait4(child.process.pid, os.WNOHANG)
+    if pid == 0:  # stuck in the kernel (a dead network disk, say): SIGKILL is pending, waiting for it would hang this thread
+        LOG.warning("process %d cannot be ended: it waits in the kernel", child.process.pid)
+        child.exit_code = child.process.returncode = -signal.SIGKILL
+        return
     child.exit_code = child.process.returncode = os.waitstatus_to_exitcode(status)
     child.cpu_s = usage.ru_utime + usage.ru_stime
 

@@ -103,7 +103,8 @@ def _max_frequency_hz(cpus: tuple[int, ...]) -> int | None:
 def _execution_providers() -> tuple[ExecutionProvider, ...] | None:
     """Those of the installed ONNX Runtime, None if it cannot say. A process of its own: importing it here costs memory and threads."""
     try:
-        done = LocalTransport().run([sys.executable, "-P", "-c", _LIST_PROVIDERS], timeout_s=_IMPORT_TIMEOUT_S)
+        same_packages = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = LocalTransport(environment=same_packages).run([sys.executable, "-P", "-c", _LIST_PROVIDERS], timeout_s=_IMPORT_TIMEOUT_S)
         names = json.loads(done.stdout)
     except (AgentError, ValueError):
         return None

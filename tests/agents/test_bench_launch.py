@@ -229,6 +229,12 @@ def test_a_launch_that_stays_disturbed_is_tried_as_often_as_the_protocol_says(be
     assert [(record.outcome, record.attempt) for record in records] == [(Outcome.THROTTLED, number) for number in range(3)]
 
 
+def test_heat_does_not_make_a_golden_check_wrong(bench) -> None:
+    bench.with_reference(np.array([[3, 4], [0, 0]], "<f4"))
+    record = bench.run(bench.device(golden("3, 4, 0, 0"), said=(at(throttled=True),)), LaunchKind.GOLDEN)
+    assert record.outcome is Outcome.OK
+
+
 def test_a_warm_up_that_never_settles_taints(bench) -> None:
     body = GOOD.replace("begin()", 'begin(); say("warmed-up", iterations=100, duration_s=1.0, stable=False)')
     record = bench.run(bench.device(body))
