@@ -120,6 +120,8 @@ def _judge(found: Findings, request: LaunchRequest, *, cpu_count: int) -> None:
         return
     if (why := throttled(found.before, found.after)) is not None:
         found.conclude(Outcome.THROTTLED, why)
+    if request.protocol.accept_disturbed:
+        return
     threads = request.config.threads
     why = decide.disturbance(busy=found.others_busy, threads=threads, cpu_count=cpu_count, warmup_stable=found.warmup_stable)
     if why is not None:
