@@ -89,12 +89,12 @@ class RunSpec(Value):
 
     mode `time`: load, first inference, warm-up, timed loop; raw nanoseconds (int64 little-endian) go to `out_dir`/iterations.bin.
     mode `golden`: one inference for each of `golden_count` samples in order; output k of sample i is appended to `out_dir`/golden-k.bin.
-    mode `memory`: smaps_rollup before the session (the inputs are in memory by then), after it, its highest at `sample_hz` while iterating
-    by `timed` (no warm-up), and after the session was released.
-    mode `clock`: iterates as in `time`, warm-up included, without storing times, and samples clocks and temperatures at `sample_hz`.
-    mode `profile`: iterates by `timed` (no warm-up) with ONNX Runtime's profiler on; the profile, first inference included, goes to
+    mode `memory`: smaps_rollup before the session (the inputs are in memory by then), after it, its highest at `sample_hz` from the first
+    inference to the last, and after the session was released.
+    mode `clock`: samples clocks and temperatures at `sample_hz` while the timed loop runs.
+    mode `profile`: all inferences, the first one and the warm-up too, with ONNX Runtime's profiler on; the profile goes to
     `out_dir`/profile.json.
-    Every mode but `golden` writes a `first` and a `timed` line.
+    `memory`, `clock` and `profile` iterate as `time` does (`first`, `warmed-up` and `timed` lines), without storing times.
     A file appears whole or not at all. SIGTERM (SIGINT, SIGHUP too) during the timed loop keeps the inferences that ended; before it,
     there is no `timed` line and no iterations.bin.
     """

@@ -198,6 +198,7 @@ static Json *read_members(Reader *reader, JsonKind kind, int depth) {
     if (take(reader, closing)) return parent;
     Json **tail = &parent->first;
     do {
+        if (kind == JSON_OBJECT && parent->count == JSON_MAX_KEYS) return wrong(reader, "too many keys in one object");
         char *key = kind == JSON_OBJECT ? read_key(reader, parent) : NULL;
         if (kind == JSON_OBJECT && !key) return NULL;
         Json *member = read_value(reader, depth + 1);

@@ -1,4 +1,4 @@
-/* A strict reader of JSON (RFC 8259) with bounds on depth, values and number length.
+/* A strict reader of JSON (RFC 8259) with bounds on depth, values, keys of one object and digits.
 
    Stricter than the RFC: no repeated key, no NUL in a string, no number that overflows a double. */
 #ifndef RUNNER_JSON_H
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { JSON_MAX_DEPTH = 16, JSON_MAX_VALUES = 100000, JSON_MAX_NUMBER = 63 };
+enum { JSON_MAX_DEPTH = 16, JSON_MAX_VALUES = 100000, JSON_MAX_KEYS = 1024, JSON_MAX_NUMBER = 63 };
 
 typedef enum { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT } JsonKind;
 

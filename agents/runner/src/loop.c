@@ -22,7 +22,7 @@ static bool went_well(const Once *once, const char *phase, int64_t iteration) {
     return false;
 }
 
-static int64_t nanoseconds_of(double seconds) {
+static inline int64_t nanoseconds_of(double seconds) {
     return (int64_t)(seconds * 1e9);
 }
 
@@ -103,11 +103,12 @@ static bool enough(const TimedSpec *spec, int64_t iterations, int64_t elapsed) {
     return iterations >= spec->min_iterations && elapsed >= nanoseconds_of(spec->min_s);
 }
 
-/* All bookkeeping is outside the two clock reads of feed_infer. */
+/* Once at least. All bookkeeping is outside the two clock reads of feed_infer. */
 static void iterate(Feed *feed, const TimedSpec *spec) {
     int64_t interval = nanoseconds_of(spec->interval_s), began = now_ns(), due = began, iterations = 0, *store = measured.nanoseconds;
     measured.began = measured.ended = began;
     while (!stop_requested() && !(iterations > 0 && enough(spec, iterations, measured.ended - began))) {
+        if (iterations > 0 && due - began >= nanoseconds_of(spec->max_s)) break; /* paced: the next would start too late */
         if (interval > 0) due = pace(due, interval);
         Once once = feed_infer(feed);
         if (!went_well(&once, "timed loop", iterations)) return;
@@ -122,7 +123,7 @@ static void iterate(Feed *feed, const TimedSpec *spec) {
 void loop_timed(Feed *feed, const TimedSpec *spec, bool store) {
     if (store) {
         measured.nanoseconds = malloc((size_t)spec->max_iterations * sizeof *measured.nanoseconds);
-        if (!measured.nanoseconds) fail(STAGE_RUN, "no memory for the times of %lld inferences", (long long)spec->max_iterations);
+        if (!measured.nanoseconds) fail(STAGE_RUN, "out of memory for the times of %lld inferences", (long long)spec->max_iterations);
     }
     feed_restart(feed);
     measured.running = true;

@@ -39,11 +39,16 @@ static Session load(const RunSpec *spec) {
     return session;
 }
 
+static void iterate(Feed *feed, const RunSpec *spec, bool store) {
+    loop_first(feed);
+    loop_warm_up(feed, &spec->warmup);
+    if (!stop_requested()) loop_timed(feed, &spec->timed, store);
+}
+
 static void run_memory(Feed *feed, const RunSpec *spec) {
     memory_report("loaded");
     sampler_start(memory_sample, spec->sample_hz);
-    loop_first(feed);
-    loop_timed(feed, &spec->timed, false);
+    iterate(feed, spec, false);
     sampler_end();
     memory_sample(0);
     memory_report_peak();
@@ -57,22 +62,15 @@ static void run_clock(Feed *feed, const RunSpec *spec) {
     loop_first(feed);
     loop_warm_up(feed, &spec->warmup);
     sampler_start(clocks_sample, spec->sample_hz);
-    loop_timed(feed, &spec->timed, false);
+    if (!stop_requested()) loop_timed(feed, &spec->timed, false);
     sampler_end();
 }
 
 static void run_profile(Feed *feed, const RunSpec *spec) {
     char *path;
-    loop_first(feed);
-    loop_timed(feed, &spec->timed, false);
+    iterate(feed, spec, false);
     ort_check(ort.SessionEndProfiling(feed->session, ort.allocator, &path), STAGE_OUTPUT, "end the profile");
     output_adopt(path, "profile.json");
-}
-
-static void run_time(Feed *feed, const RunSpec *spec) {
-    loop_first(feed);
-    loop_warm_up(feed, &spec->warmup);
-    if (!stop_requested()) loop_timed(feed, &spec->timed, true);
 }
 
 static void run(const RunSpec *spec) {
@@ -83,7 +81,7 @@ static void run(const RunSpec *spec) {
     Feed feed = feed_open(spec, &session, samples);
     stop_hooks(&hooks);
     switch ((Mode)spec->mode) {
-    case MODE_TIME: run_time(&feed, spec); break;
+    case MODE_TIME: iterate(&feed, spec, true); break;
     case MODE_GOLDEN: golden_run(&feed, &session, spec->golden_count); break;
     case MODE_MEMORY: run_memory(&feed, spec); break;
     case MODE_CLOCK: run_clock(&feed, spec); break;

@@ -50,7 +50,7 @@ static Samples read_input(const InputSpec *input, size_t used) {
     int descriptor = input->file ? open_exact(input) : -1;
     size_t all = room(input, used);
     Samples samples = {.data = aligned_alloc(ALIGNMENT, all), .stride = all / (size_t)input->count};
-    if (!samples.data) fail(STAGE_INPUT, "input `%s`: no memory for %zu bytes", input->name, all);
+    if (!samples.data) fail(STAGE_INPUT, "input `%s`: out of memory (%zu bytes)", input->name, all);
     if (!input->file) memset(samples.data, 0, all);
     for (int64_t i = 0; input->file && i < input->count; i++)
         read_sample(descriptor, input, samples.data + samples.stride * (size_t)i);
@@ -61,7 +61,7 @@ static Samples read_input(const InputSpec *input, size_t used) {
 Samples *tensors_read(const RunSpec *spec) {
     size_t used = 0;
     Samples *samples = calloc(spec->input_count ? spec->input_count : 1, sizeof *samples);
-    if (!samples) fail(STAGE_INPUT, "no memory for the inputs");
+    if (!samples) fail(STAGE_INPUT, "out of memory");
     for (size_t i = 0; i < spec->input_count; i++) {
         samples[i] = read_input(&spec->inputs[i], used);
         used += samples[i].stride * (size_t)spec->inputs[i].count;

@@ -80,7 +80,12 @@ class Rig:
     def launch(self, spec: RunSpec | bytes, *, runner: Path | None = None, environment: Mapping[str, str] | None = None) -> Launch:
         text = spec if isinstance(spec, bytes) else spec.model_dump_json().encode()
         done = subprocess.run(
-            [runner or self.runner, "-"], input=text, capture_output=True, timeout=DEADLINE_S, env={**os.environ, **(environment or {})}
+            [runner or self.runner, "-"],
+            check=False,
+            input=text,
+            capture_output=True,
+            timeout=DEADLINE_S,
+            env={**os.environ, **(environment or {})},
         )
         return Launch(done.returncode, parse_lines(done.stdout), done.stderr.decode("utf-8", "replace"), self.out)
 

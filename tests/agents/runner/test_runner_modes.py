@@ -271,7 +271,7 @@ def test_clock_samples_what_the_device_has(rig, tmp_path_factory) -> None:
     }.items():
         (sysfs / path).parent.mkdir(parents=True, exist_ok=True)
         (sysfs / path).write_bytes(text.encode("latin-1"))
-    runner = build_runner(cache=rig.folder, extra_flags=[f'-DRUNNER_SYSFS="{sysfs}"']).path
+    runner = build_runner(cache=rig.folder, extra_flags=["-O0", f'-DRUNNER_SYSFS="{sysfs}"']).path
     timed = Timed(min_iterations=1, min_s=0.1, max_s=20)
     inputs = [InputTensor(name="x", dtype="float32", shape=(1, 4))]
     launch = rig.launch(rig.spec(rig.identity(), inputs, "clock", timed=timed, sample_hz=100), runner=runner)
