@@ -138,11 +138,10 @@ def _why_none(rows: Sequence[Row]) -> str:
     broken = Counter(check.limit for row in rows for check in row.checks if check.met is False)
     reasons = []
     for limit, count in broken.most_common():
-        checks = [check for row in rows for check in row.checks if check.limit is limit and check.value is not None]
-        least = min(checks, key=lambda check: check.value if check.value is not None else 0)
-        assert least.value is not None
+        checks = [check for row in rows for check in row.checks if check.limit is limit and check.met is False]
+        least, bound = min(check.value for check in checks if check.value is not None), checks[0].bound
         reasons.append(
-            f"{limit} is broken by {count} of {len(rows)} (the least is {shown(limit, least.value)}, the limit {shown(limit, least.bound)})"
+            f"{limit} is broken by {count} of {len(rows)} (the least of them {shown(limit, least)}, the limit {shown(limit, bound)})"
         )
     possible = [row for row in rows if row.outcome is Outcome.OK and row.meets_budget is None]
     for row in possible:
