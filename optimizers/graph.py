@@ -112,10 +112,8 @@ def write_model(model: ir.Model, path: Path, *, external_above_bytes: int = EXTE
             model = ir.external_data.unload_from_model(model.clone(), path.parent, f"{path.name}.data", size_threshold_bytes=1024)
         else:
             ir.external_data.load_to_model(model)
-        proto = ir.to_proto(model)
-        _drop_shapes(proto.graph)
         partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(proto.SerializeToString(deterministic=True))
+        partial.write_bytes(file_bytes(model))
         partial.replace(path)
     return written(path)
 
@@ -128,9 +126,11 @@ def _drop_shapes(graph: onnx.GraphProto) -> None:
                 _drop_shapes(subgraph)
 
 
-def serialise(model: ir.Model) -> bytes:
-    """The bytes of a model with all it says, external weights as references: the same for the same model."""
-    return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+def file_bytes(model: ir.Model) -> bytes:
+    """What is written of a model: the same bytes for the same model; weights that are external stay references."""
+    proto = ir.to_proto(model)
+    _drop_shapes(proto.graph)
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def written(path: Path) -> Written:
@@ -140,6 +140,12 @@ def written(path: Path) -> Written:
     if external.exists():
         return Written(path, external, size + external.stat().st_size)
     return Written(path, None, size)
+
+
+def given_size(model: ir.Model, path: Path) -> int:
+    """Bytes of a model file just read, with the weights outside it that it refers to, whatever their file's name."""
+    external = [tensor for tensor in _tensors(model) if isinstance(tensor, ir.ExternalTensor)]
+    return path.stat().st_size + sum(tensor.length or tensor.nbytes for tensor in external)
 
 
 def file_sha256(path: Path) -> str:

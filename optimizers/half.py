@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -86,7 +85,7 @@ def constants_fit(node: ir.Node, places: Collection[int]) -> bool:
     return True
 
 
-def convert(model: ir.Model, chosen: MappingProxyType[int, Slots] | dict[int, Slots]) -> None:
+def convert(model: ir.Model, chosen: Mapping[int, Slots]) -> None:
     """Make the operators at these positions compute in float16, in place; what others and the outputs read stays float32."""
     nodes = {node: chosen[place] for place, node in enumerate(model.graph) if place in chosen}
     for node, own in nodes.items():
@@ -102,6 +101,49 @@ def convert(model: ir.Model, chosen: MappingProxyType[int, Slots] | dict[int, Sl
                 node.replace_input_with(place, halves[value])
     common.RemoveUnusedNodesPass()(model)
     common.NameFixPass()(model)
+
+
+def simulate(model: ir.Model, chosen: Mapping[int, Slots]) -> None:
+    """Compute in float32, in place, and round to float16 all that the operators at these positions take and give.
+
+    This is what half precision does to a model on processors that have it. On those that lack it the runtime drops the
+    rounding between operators, so that a converted model looks better there than it is.
+    """
+    nodes = {node: chosen[place] for place, node in enumerate(model.graph) if place in chosen}
+    rounded: dict[ir.Value, ir.Value] = {}
+    for node, own in nodes.items():
+        for place in own.outputs:
+            value = node.outputs[place]
+            name, uses = value.name, tuple(value.uses())
+            value.name = f"{name}_exact"
+            rounded[value] = _rounded(model.graph, value)
+            rounded[value].name = name
+            for use in uses:
+                use.node.replace_input_with(use.idx, rounded[value])
+            for where, output in enumerate(model.graph.outputs):
+                if output is value:
+                    model.graph.outputs[where] = rounded[value]
+    own_results = set(rounded.values())
+    for node, own in nodes.items():
+        for place in own.inputs:
+            value = node.inputs[place]
+            if value is not None and value not in own_results:
+                if value not in rounded:
+                    rounded[value] = _rounded(model.graph, value)
+                node.replace_input_with(place, rounded[value])
+    common.NameFixPass()(model)
+
+
+def _rounded(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    half = _half_of(graph, value)
+    single = _cast(half, ir.DataType.FLOAT, f"{value.name}_rounded")
+    single.shape = value.shape
+    producer = half.producer()
+    if producer is None:
+        graph.insert_before(graph[0], _producer(single))
+    else:
+        graph.insert_after(producer, _producer(single))
+    return single
 
 
 def _output_to_half(graph: ir.Graph, value: ir.Value, nodes: dict[ir.Node, Slots]) -> None:
@@ -129,8 +171,8 @@ def _output_to_half(graph: ir.Graph, value: ir.Value, nodes: dict[ir.Node, Slots
 
 
 def _half_of(graph: ir.Graph, value: ir.Value) -> ir.Value:
-    tensor = value.const_value
-    if tensor is not None and value.is_initializer() and not value.is_graph_input():
+    tensor = None if value.is_graph_input() else ir.convenience.get_const_tensor(value)
+    if tensor is not None:
         half = ir.Value(name=f"{value.name}_half", const_value=ir.tensor(tensor.numpy().astype(np.float16), name=f"{value.name}_half"))
         half.type, half.shape = ir.TensorType(ir.DataType.FLOAT16), value.shape
         graph.register_initializer(half)

@@ -16,7 +16,18 @@ from pydantic import Field
 from optimizers.errors import ModelError, PassFailed, UnsupportedModel
 from optimizers.feeds import calibration_feeds
 from optimizers.foreign import foreign_as
-from optimizers.graph import Written, check_signature, file_sha256, opset, read_model, signature, write_model, written
+from optimizers.graph import (
+    EXTERNAL_ABOVE_BYTES,
+    Written,
+    check_signature,
+    file_sha256,
+    given_size,
+    opset,
+    read_model,
+    signature,
+    write_model,
+    written,
+)
 from optimizers.inputs import plan_inputs
 from optimizers.model_file import ModelFile
 from optimizers.optimizer_pass import Context, Feed, Pass, Result
@@ -38,6 +49,9 @@ class MakeRequest(Value):
     out_dir: Path
     model_file: ModelFile | None = None
     intra_op_threads: int = Field(default=2, ge=1, le=256)
+    external_above_bytes: int = Field(
+        default=EXTERNAL_ABOVE_BYTES, ge=0, le=EXTERNAL_ABOVE_BYTES, description="more weights than this go into a file beside the model's"
+    )
 
 
 class MakeResult(Value):
@@ -76,7 +90,7 @@ def make_variant(request: MakeRequest) -> MakeResult:
         open_session(request.onnx_path, intra_op_threads=request.intra_op_threads)
         before = opset(model)
         probes, warnings = _probes(request, model)
-        making = _Making(model, written(request.onnx_path), warnings=warnings)
+        making = _Making(model, Written(request.onnx_path, None, given_size(model, request.onnx_path)), warnings=warnings)
         try:
             for place, spec in enumerate(request.recipe.passes):
                 scratch = Path(work, str(place))
@@ -95,7 +109,7 @@ def _run_pass(request: MakeRequest, spec: PassSpec, context: Context, making: _M
     if not result.modified and not kind.optional:
         raise _NoVariant(f"{spec.name} changed nothing: {result.summary}")
     check_signature(ports, result.model, who=spec.name)
-    file = _write(result, context, who=spec.name)
+    file = _write(result, context, request.external_above_bytes, who=spec.name)
     making.steps.append(
         Step(
             pass_name=spec.name,
@@ -120,9 +134,12 @@ def _call(one: Pass, model: ir.Model) -> Result:
         raise _NoVariant(f"{one.name} cannot be used on this model: {error}") from error
 
 
-def _write(result: Result, context: Context, *, who: str) -> Written:
+def _write(result: Result, context: Context, external_above_bytes: int, *, who: str) -> Written:
     """The pass's result on disk, which the runtime must be able to load."""
-    file = written(result.artifact) if result.artifact is not None else write_model(result.model, context.scratch / "model.onnx")
+    if result.artifact is not None:
+        file = written(result.artifact)
+    else:
+        file = write_model(result.model, context.scratch / "model.onnx", external_above_bytes=external_above_bytes)
     try:
         open_session(file.path, intra_op_threads=context.intra_op_threads)
     except ModelError as error:

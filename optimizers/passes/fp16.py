@@ -12,7 +12,7 @@ from optimizers.crash import crash_on_load
 from optimizers.errors import ModelError, UnsupportedModel
 from optimizers.foreign import one_line
 from optimizers.graph import infer_shapes, is_quantised, unpack_weights, write_model
-from optimizers.half import MAX_HALF, Slots, candidates, constants_fit, convert
+from optimizers.half import MAX_HALF, Slots, candidates, constants_fit, convert, simulate
 from optimizers.optimizer_pass import Feed, Parameters, Pass, Result
 from optimizers.parity import Reference, first, reference
 from optimizers.ranges import largest_magnitudes
@@ -128,14 +128,21 @@ class Fp16(Pass):
         ]
 
     def _error(self, model: ir.Model, half: dict[int, Slots], expected: Reference, choice: _Choice) -> float:
+        """The larger of what rounding does to outputs and what this host's runtime makes of it; infinity where it cannot run it."""
         choice.trials += 1
+        threads = self.context.intra_op_threads
+        trial = model.clone()
+        simulate(trial, half)
+        error = expected.difference(write_model(trial, self.context.scratch / "rounded.onnx").path, threads=threads)
+        if error > MAX_ERROR:
+            return error
         trial = model.clone()
         convert(trial, half)
-        file = write_model(trial, self.context.scratch / "trial.onnx")
-        if crash_on_load(file.path, threads=self.context.intra_op_threads) is not None:
+        file = write_model(trial, self.context.scratch / "converted.onnx")
+        if crash_on_load(file.path, threads=threads) is not None:
             return float("inf")
         try:
-            return expected.difference(file.path, threads=self.context.intra_op_threads, optimize=True)
+            return max(error, expected.difference(file.path, threads=threads, optimize=True))
         except ModelError:
             return float("inf")  # the runtime has no kernel for one of them
 

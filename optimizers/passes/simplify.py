@@ -18,7 +18,7 @@ from pydantic import Field
 
 from optimizers.errors import OptimizerError, PassFailed
 from optimizers.foreign import foreign_as
-from optimizers.graph import check_signature, infer_shapes, operators, opset, read_model, serialise, signature, write_model
+from optimizers.graph import check_signature, file_bytes, infer_shapes, operators, opset, read_model, signature, write_model
 from optimizers.optimizer_pass import Parameters, Pass, Result
 from optimizers.parity import Reference, reference
 from optimizers.session import open_session
@@ -70,7 +70,7 @@ class Simplify(Pass):
         """Raises: PassFailed where the model given cannot be written or loaded."""
         given = write_model(model, self.context.scratch / "given.onnx")
         same = reference(given.path, self.context.probes, threads=self.context.intra_op_threads)
-        before, before_opset = serialise(model), opset(model)
+        before, before_opset = file_bytes(model), opset(model)
         progress = _Progress(model.clone(), given.size_bytes)
         for step in self._steps(model, compared=same.why_not is None):
             self._attempt(step, progress, same)
@@ -99,7 +99,8 @@ class Simplify(Pass):
         try:
             with foreign_as(PassFailed, "it failed"):
                 candidate = _canonical(step.apply(progress.model.clone()), progress.model)
-            if serialise(candidate) == serialise(progress.model):
+            if file_bytes(candidate) == file_bytes(progress.model):
+                progress.model = candidate  # its shapes may be better known
                 return
             size = self._checked_size(candidate, progress, same)
         except (OptimizerError, MemoryError) as error:
@@ -138,7 +139,7 @@ class Simplify(Pass):
 
     def _result(self, model: ir.Model, before: bytes, before_opset: int, progress: _Progress) -> Result:
         old, new = operators(model), operators(progress.model)
-        modified = serialise(progress.model) != before
+        modified = file_bytes(progress.model) != before
         details: dict[str, Any] = {
             "nodes_before": sum(old.values()),
             "nodes_after": sum(new.values()),

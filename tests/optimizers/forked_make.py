@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import onnxscript.optimizer  # noqa: F401 - loaded once, not in each fork
+
 from optimizers.errors import OptimizerError
 from optimizers.make import MakeRequest, make_variant
 from optimizers.recipes import find_recipe
@@ -29,7 +31,7 @@ def outcome(recipe: str, model: Path) -> tuple[str, str]:
             return type(error).__name__, str(error)
         except MemoryError:
             return "limit", "memory"
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - finding these is what this program is for
             return f"foreign: {type(error).__name__}", str(error)
     if result.variant is None:
         return "none", str(result.why)
