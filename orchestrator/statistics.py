@@ -32,6 +32,7 @@ from orchestrator.verdict import Estimate, Interval
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
+MOST_KEPT = 10_001
 MINIMUM_PAIRS = 3
 """Fewer rounds in common than this, and the two sides are compared as independent."""
 
@@ -52,10 +53,16 @@ class Launch:
 
 
 def launch(iterations: ArrayLike, *, round: int = 0) -> Launch:
-    """Sort the iterations. Raises: ValueError when there is none, or one is not a finite number."""
+    """Sort the iterations. Raises: ValueError when there is none, or one is not a finite number.
+
+    Of more than 10,001 it keeps that many, at even ranks: a quantile moves by at most one rank in 10,000, and intervals become a
+    little wider, never narrower, while a minute of a microsecond's model takes 80 kB instead of half a gigabyte.
+    """
     values = np.sort(np.asarray(iterations, np.float64).ravel())
     if not len(values) or not np.isfinite(values).all():
         raise ValueError("a launch has at least one iteration, and each is a finite number")
+    if len(values) > MOST_KEPT:
+        values = values[np.linspace(0, len(values) - 1, MOST_KEPT).round().astype(np.int64)]
     return Launch(np.maximum(values, _SMALLEST), round)
 
 

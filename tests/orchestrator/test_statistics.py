@@ -56,6 +56,16 @@ def test_a_launchs_quantile_is_numpys(iterations: list[float], q: float) -> None
     assert launch(iterations).quantile(q) == pytest.approx(float(np.quantile(iterations, q)))
 
 
+@pytest.mark.parametrize("n", [10_001, 10_002, 200_001])
+def test_a_launch_of_very_many_iterations_keeps_its_quantiles(n: int) -> None:
+    values = rng(n).lognormal(sigma=0.1, size=n)
+    kept = launch(values)
+    assert len(kept.sorted) == 10_001
+    for q in (0.0, 0.5, 0.9, 0.99, 1.0):
+        ranks = np.sort(values).searchsorted(kept.quantile(q), side="right") / n
+        assert ranks == pytest.approx(q, abs=2e-4)
+
+
 @pytest.mark.parametrize("iterations", [[], [1.0, np.nan], [np.inf]])
 def test_a_launch_needs_finite_iterations(iterations: list[float]) -> None:
     with pytest.raises(ValueError, match="finite"):
