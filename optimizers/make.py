@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -98,6 +99,8 @@ def make_variant(request: MakeRequest) -> MakeResult:
                 _run_pass(request, spec, Context(scratch, lambda: _feeds(request), request.intra_op_threads, probes), making)
         except _NoVariant as reason:
             return MakeResult(variant=None, why=str(reason), upgraded_opset=_upgrade(before, making))
+        if not request.recipe.passes:
+            making.file = _as_given(request, making, Path(work))
         return MakeResult(variant=_finish(request, making), path=_final_path(request, making), upgraded_opset=_upgrade(before, making))
 
 
@@ -124,6 +127,13 @@ def _run_pass(request: MakeRequest, spec: PassSpec, context: Context, making: _M
     )
     making.warnings += [f"{spec.name}: {warning}" for warning in result.warnings]
     making.model, making.file, making.tolerance = result.model, file, max(making.tolerance, kind.tolerance)
+
+
+def _as_given(request: MakeRequest, making: _Making, folder: Path) -> Written:
+    """A copy of the user's file, byte for byte; a model whose weights lie outside it is written anew with all of them."""
+    if making.file.size_bytes != request.onnx_path.stat().st_size:
+        return write_model(making.model, folder / "model.onnx", external_above_bytes=request.external_above_bytes)
+    return written(Path(shutil.copyfile(request.onnx_path, folder / f"model{request.onnx_path.suffix}")))
 
 
 def _call(one: Pass, model: ir.Model) -> Result:

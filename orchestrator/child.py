@@ -125,15 +125,6 @@ def end_tree(pid: int) -> None:
     psutil.wait_procs(alive, timeout=_GRACE_S)
 
 
-def end_processes_of(folder: Path) -> None:
-    """End the processes of this user that were started on files in a folder: runners that a killed worker left behind."""
-    prefix = f"{folder}{os.sep}"
-    for process in psutil.process_iter(["pid", "uids", "cmdline"]):
-        uids = process.info["uids"]
-        if uids is not None and uids.real == os.getuid() and any(word.startswith(prefix) for word in process.info["cmdline"] or ()):
-            end_tree(process.info["pid"])
-
-
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
     try:
         process.send_signal(number)

@@ -13,10 +13,10 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from agents.host.process_tree import end_orphans
 from agents.run import LaunchKind, Outcome
 from orchestrator.campaigns import OVER, CampaignStatus
 from orchestrator.canonical import sha256_hex
-from orchestrator.child import end_processes_of
 from orchestrator.comparing import next_planned
 from orchestrator.conclude import conclude_campaign
 from orchestrator.farm import Farm
@@ -75,9 +75,9 @@ class Work:
         from importlib.metadata import version
 
         Workers(self.site.database).started(self.farm.lab_host, pid=os.getpid(), version=version("thresher"))
+        end_orphans()
         for left in self.scratch.parent.iterdir():
             if left != self.scratch:
-                end_processes_of(left)
                 shutil.rmtree(left, ignore_errors=True)
 
     def heartbeat(self) -> None:
