@@ -134,14 +134,17 @@ def divergence(points: Points, grid: Grid, chosen: Range) -> float:
 def least_divergence(histogram: Histogram, grid: Grid) -> Range:
     """The range, cut off at one magnitude on both sides, with the least divergence; the widest of equals.
 
-    Thresholds are tried from the largest magnitude down to a sixteenth of it, as in the original (128 of 2048 bins).
+    Thresholds are tried from the largest magnitude down to a sixteenth of it, as in the original (128 of 2048 bins), and
+    only as long as more bins with values lie inside than there are integers: with fewer, nothing is left to tell apart.
     """
     points = histogram.points(most=_SEARCH_POINTS)
     whole = minmax(histogram)
     best, least = whole, math.inf
-    for index in range(_ENTROPY_THRESHOLDS, _ENTROPY_THRESHOLDS // 16 - 1, -1):  # further in, even one bin would do
+    for index in range(_ENTROPY_THRESHOLDS, _ENTROPY_THRESHOLDS // 16 - 1, -1):
         threshold = histogram.largest_magnitude * index / _ENTROPY_THRESHOLDS
         candidate = Range(max(whole.low, -threshold), min(whole.high, threshold))
+        if np.count_nonzero((points[0] >= candidate.low) & (points[0] <= candidate.high)) <= grid.highest - grid.lowest + 1:
+            break
         found = divergence(points, grid, candidate)
         if found < least:
             best, least = candidate, found

@@ -166,7 +166,7 @@ def _taken(node: ir.Node, planned: set[ir.Node]) -> bool:
 
 
 def _obstacle(node: ir.Node, captured: set[ir.Value]) -> str | None:
-    if any(value in captured for value in data_values(node)):
+    if any(value in captured for value in data_values(node) if constant(value) is None):  # constants are copied
         return "a branch or loop body reads one of its tensors"
     match node.op_type:
         case "Conv" | "ConvTranspose" | "Gemm":
