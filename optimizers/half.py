@@ -126,11 +126,11 @@ def simulate(model: ir.Model, chosen: Mapping[int, Slots]) -> None:
     own_results = set(rounded.values())
     for node, own in nodes.items():
         for place in own.inputs:
-            value = node.inputs[place]
-            if value is not None and value not in own_results:
-                if value not in rounded:
-                    rounded[value] = _rounded(model.graph, value)
-                node.replace_input_with(place, rounded[value])
+            given = node.inputs[place]
+            if given is not None and given not in own_results:
+                if given not in rounded:
+                    rounded[given] = _rounded(model.graph, given)
+                node.replace_input_with(place, rounded[given])
     common.NameFixPass()(model)
 
 

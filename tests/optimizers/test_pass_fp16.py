@@ -108,7 +108,7 @@ def test_what_breaks_outputs_is_found_and_stays_float(tmp_path: Path) -> None:
     made = saved(result, tmp_path)
     assert {one.name: one.data_type for one in made.graph.initializer} == {"c": TensorProto.FLOAT, "w_half": TensorProto.FLOAT16}
     assert any("outputs would be off" in why for why in result.details["kept_float"].values())
-    assert result.details["relative_error"] < 3e-2
+    assert result.details["relative_error"] < 5e-2
 
 
 def test_subgraphs_stay_float_and_read_what_they_need(tmp_path: Path) -> None:
