@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,21 @@ def test_golden_carries_every_element_type(rig) -> None:
     for index, name in enumerate(TYPES):
         assert (launch.out / f"golden-{index}.bin").read_bytes() == raw[name], name
     assert [line.dtype for line in launch.lines if isinstance(line, OutputInfo)] == list(TYPES)
+
+
+def test_golden_with_more_outputs_than_a_process_may_usually_open_files(rig) -> None:
+    names = [f"y{k}" for k in range(1100)]
+    model = rig.save(
+        [helper.make_node("Identity", ["x"], [name]) for name in names], [value("x", [1])], [value(name, [1]) for name in names]
+    )
+    launch = rig.launch(rig.spec(model, [InputTensor(name="x", dtype="float32", shape=(1,))], "golden", golden_count=1))
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY or hard > 1200:
+        assert launch.exit_code == 0, launch.lines[-1]
+        assert len(list(launch.out.iterdir())) == 1100
+    else:
+        assert (launch.exit_code, "Too many open files" in launch.lines[-1].message) == (15, True)
 
 
 def test_scalars_and_empty_tensors(rig) -> None:
