@@ -68,7 +68,7 @@ class QuantizeDynamic(Pass):
         with foreign_as(UnsupportedModel, "it cannot be made ready for quantisation"):
             work, unpacked = prepare(model, parameters.op_types)
         skips = Skips(parameters.skip_layers, ())
-        warnings = skips.check(model.graph)
+        warnings = skips.check(model.graph.all_nodes())
         chosen, floats = choose(work.graph, parameters.op_types, skips)
         computed = [value.name for node in work.graph for value in node.outputs if value.name]
         known = float_tensors(ir.to_proto(work), computed, self.context.scratch / "typed.onnx") if chosen else set()

@@ -17,7 +17,7 @@ from optimizers.foreign import foreign_as, one_line
 from optimizers.graph import opset
 from optimizers.optimizer_pass import Parameters, Pass, Result
 from optimizers.quantization.cpu import saturates_u8s8
-from optimizers.quantization.plan import CLAMPS, FOLLOWERS, LAYERS, Plan, Skips, data_values, float32_only, make_plan
+from optimizers.quantization.plan import CLAMPS, FOLLOWERS, LAYERS, TABLES, Plan, Skips, data_values, float32_only, make_plan
 from optimizers.quantization.prepare import prepare, refuse_quantised
 from optimizers.quantization.report import layers_before, nothing, report
 from optimizers.quantization.writer import Format, write_qdq
@@ -87,12 +87,14 @@ class QuantizeStatic(Pass):
             )
 
     def call(self, model: ir.Model) -> Result:
-        """Raises: UnsupportedModel, PassFailed, RecipeError (`skip_layers` or `skip_types` name nothing that exists)."""
+        """Raises: UnsupportedModel, PassFailed, RecipeError (`skip_layers` or `skip_types` name nothing that exists), ModelError
+        where the model does not run on a calibration sample.
+        """
         parameters = cast(QuantizeStaticParameters, self.parameters)
         with foreign_as(UnsupportedModel, "it cannot be made ready for quantisation"):
-            work, unpacked = prepare(model, LAYERS | FOLLOWERS)
+            work, unpacked = prepare(model, LAYERS | FOLLOWERS | TABLES)
         skips = Skips(parameters.skip_layers, parameters.skip_types)
-        warnings = skips.check(model.graph)
+        warnings = skips.check(model.graph.all_nodes())
         plan = make_plan(work.graph, skips)
         ranges, n_feeds = self._calibrate(work, plan) if plan.nodes else ({}, 0)
         if not plan.nodes:

@@ -56,6 +56,8 @@ def _obstacle(node: ir.Node, captured: set[ir.Value]) -> str | None:
         return "its weights are computed, not constant"
     if any(weight.dtype != np.float32 for weight in weights if weight is not None):
         return "its weights are not float32"
+    if any(not np.isfinite(weight).all() for weight in weights if weight is not None):
+        return "its weights hold NaN or infinities"
     if any(value in captured for value in (*node.inputs, *node.outputs) if constant(value) is None):
         return "a branch or loop body reads one of its tensors"
     return _operator_obstacle(node)

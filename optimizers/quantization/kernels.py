@@ -45,7 +45,8 @@ class Kernels:
 
 
 def count_kernels(path: Path, scratch: Path, *, threads: int) -> Kernels:
-    """Count them in the graph as the runtime optimises it (extended level: the same on any host). Raises: PassFailed."""
+    """Count them in the graph as the runtime optimises it (extended level, which brings in no layouts of this
+    host's own; which integer forms have kernels still depends on its kind of processor). Raises: PassFailed."""
     target = scratch / "as_executed.onnx"
     with foreign_as(PassFailed, "the quantised model does not load"):
         ort.InferenceSession(str(path), _options(target, threads), providers=["CPUExecutionProvider"])

@@ -28,6 +28,11 @@ _FLOAT_RESULT = frozenset({"MatMul", "Gemm"})
 CLAMPS = frozenset({"Relu", "Clip"})
 """Their effect is that of the range of the integers before them, so they vanish."""
 
+TABLES = frozenset({"Gather"})
+"""Look-ups: a constant table is stored as integers, and what is looked up in it is exact."""
+
+_MIN_TABLE_ELEMENTS = 16_384
+
 FOLLOWERS = CLAMPS | {
     *("Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "MaxPool", "Sigmoid", "LeakyRelu", "Softmax"),
     *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Resize", "Pad", "Where"),
@@ -104,7 +109,7 @@ class Skips:
 def make_plan(graph: ir.Graph, skips: Skips) -> Plan:
     """What can be quantised as far as the graph alone tells: types of values and ranges are checked later."""
     captured = captured_values(graph)
-    plan = Plan([node for node in graph if node.domain == "" and node.op_type in LAYERS | FOLLOWERS])
+    plan = Plan([node for node in graph if node.domain == "" and node.op_type in LAYERS | FOLLOWERS | TABLES])
     plan.kept += [
         kept(node, "recurrent and attention layers have no statically quantised form") for node in graph if node.op_type in RECURRENT
     ]
@@ -145,7 +150,7 @@ def _connected(nodes: list[ir.Node]) -> list[ir.Node]:
     """All layers, and those followers that have integers coming in and someone to take integers going out."""
     while True:
         planned = set(nodes)
-        left = [node for node in nodes if node.op_type in LAYERS or (_fed(node, planned) and _taken(node, planned))]
+        left = [node for node in nodes if node.op_type in LAYERS | TABLES or (_fed(node, planned) and _taken(node, planned))]
         if len(left) == len(nodes):
             return left
         nodes = left
@@ -173,6 +178,9 @@ def _obstacle(node: ir.Node, captured: set[ir.Value]) -> str | None:
             return _layer_obstacle(node)
         case "Clip":
             return _clip_obstacle(node)
+        case "Gather":
+            table = constant(node.inputs[0])
+            return None if table is not None and table.size >= _MIN_TABLE_ELEMENTS else "it is no look-up in a large table"
         case "MatMul" if all(constant(value) is not None for value in node.inputs):
             return "both of its inputs are constants"
     return None
@@ -180,10 +188,16 @@ def _obstacle(node: ir.Node, captured: set[ir.Value]) -> str | None:
 
 def _layer_obstacle(node: ir.Node) -> str | None:
     weight = constant(node.inputs[1])
-    if weight is None or constant(node.inputs[0]) is not None:
+    if weight is None:
         return "its weights are computed, not constant"
-    if len(node.inputs) > 2 and node.inputs[2] is not None and constant(node.inputs[2]) is None:
-        return "its bias is computed, not constant"
+    if constant(node.inputs[0]) is not None:
+        return "its input is constant"
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        bias = constant(node.inputs[2])
+        if bias is None:
+            return "its bias is computed, not constant"
+        if not np.isfinite(bias).all():
+            return "its bias holds NaN or infinities"
     if node.op_type == "Gemm":
         return _gemm_obstacle(node, weight.shape[0 if attribute(node, "transB", 0) else 1])
     return None
@@ -224,13 +238,15 @@ def _quoted(name: str) -> str:
 
 
 def float32_only(names: set[str]) -> Callable[[ir.Node], str | None]:
-    """A reason to drop nodes that read or give something other than float32; `names` are the computed values known to be."""
+    """A reason to drop nodes that read or give something other than finite float32; `names` are the computed values known to be."""
 
     def why(node: ir.Node) -> str | None:
         for value in data_values(node):
             weight = constant(value)
             if (weight.dtype != np.float32) if weight is not None else value.name not in names:
                 return "its tensors are not float32"
+            if weight is not None and not np.isfinite(weight).all():
+                return "its weights hold NaN or infinities"
         return None
 
     return why

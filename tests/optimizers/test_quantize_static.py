@@ -343,6 +343,21 @@ def test_one_tensor_in_different_roles_gets_scales_for_each(quantize) -> None:
     assert np.abs(before[1] - after[1]).max() < 0.05 * np.abs(before[1]).max()
 
 
+def test_a_large_table_is_stored_as_integers(quantize) -> None:
+    table = normal(2048, 8)
+    model = build(
+        "net (int64[n] tokens) => (float[n, 4] y, float[n, 8] e) { e = Gather (table, tokens)  y = MatMul (e, w) }",
+        table=table,
+        w=normal(8, 4),
+    )
+    feeds = [{"tokens": np.array([3 * i, i])} for i in range(8)]
+    result = quantize(model.clone(), feeds)
+    assert len(file_bytes(result.model)) < 0.4 * len(file_bytes(model))
+    looked_up = outputs(result.model, feeds)[1].reshape(-1, 8)
+    expected = table[np.concatenate([feed["tokens"] for feed in feeds])]
+    assert np.abs(looked_up - expected).max() <= 0.51 * (table.max() - table.min()) / 255
+
+
 def test_names_that_look_like_the_quantisers_own(quantize) -> None:
     """`x` quantised needs an `x_scale` and an `x_zero_point`, and both are inputs of this model."""
     model = build(
@@ -392,18 +407,20 @@ def test_branches_stay_in_float_and_read_what_they_read(quantize) -> None:
 
 def test_layers_that_cannot_be_quantised_say_why(quantize) -> None:
     model = build(
-        """net (float[n, 4] x, float[4, 4] fed, float16[n, 4] half) => (float[n, 4] y, float[n, 4] z, float16[n, 4] h, float[n, 4] i)
+        """net (float[n, 4] x, float[4, 4] fed, float16[n, 4] half) => (float[n, 4] y, float[n, 4] z, float16[n, 4] h, float[n, 4] i, float[n, 4] j)
         {
           [computed] y = Gemm (x, fed)
           [rows] z = Gemm (x, w, rowwise)
           [halves] h = MatMul (half, wh)
           inf = Div (x, nought)
           [infinite] i = MatMul (inf, w)
+          [broken] j = MatMul (x, nans)
         }""",
         w=normal(4, 4),
         rowwise=normal(1, 1),
         wh=normal(4, 4).astype(np.float16),
         nought=np.float32(0),
+        nans=np.full((4, 4), np.nan, np.float32),
     )
     model.graph.initializers["rowwise"].const_value = ir.tensor(normal(2, 1), name="rowwise")
     feeds = [{"x": normal(2, 4), "fed": normal(4, 4), "half": normal(2, 4).astype(np.float16)} for _ in range(2)]
@@ -414,6 +431,7 @@ def test_layers_that_cannot_be_quantised_say_why(quantize) -> None:
         "computed": "its weights are computed, not constant",
         "rows": "its bias differs from row to row",
         "halves": "its tensors are not float32",
+        "broken": "its weights hold NaN or infinities",
         "infinite": "its tensor inf holds NaN or infinities on calibration samples",
     }
 
