@@ -6,59 +6,29 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
-from optimizers.errors import ModelError, UnsupportedModel
-from optimizers.graph import real_inputs
+from optimizers.inputs import plan_inputs
+from optimizers.model_file import ModelFile, bare_model_file
 from optimizers.optimizer_pass import Feed, relative_error
+from optimizers.random_inputs import random_inputs
 from optimizers.session import Session, open_session
 
 N_PROBES = 2
-_OPEN_SIZES = (32, 8, 64, 128, 256, 1)
-"""Sizes tried for axes that may have any size, until the model runs."""
 
 
-def random_probes(model: ir.Model, path: Path, *, threads: int, fixed: Feed = MappingProxyType({})) -> tuple[Feed, ...]:
-    """Feeds of random numbers (fixed seed) and the `fixed` inputs on which the model at `path` runs.
+def random_probes(path: Path, model_file: ModelFile | None = None, *, threads: int) -> tuple[Feed, ...]:
+    """Random feeds (always the same) on which the model at `path` runs, with the constants and states of its model file.
 
-    Raises: UnsupportedModel, saying why there are none.
+    Raises: ModelError, saying why there are none.
     """
     session = open_session(path, intra_op_threads=threads, optimize=False)
-    inputs = [value for value in real_inputs(model) if value.name not in fixed]
-    why: ModelError | None = None
-    for size in _OPEN_SIZES:
-        feeds = tuple({**_random_feed(inputs, size, np.random.default_rng(seed)), **fixed} for seed in range(N_PROBES))
-        try:
-            for feed in feeds:
-                session.run(feed)
-        except ModelError as error:
-            why = why or error
-            continue
-        return feeds
-    raise UnsupportedModel(f"it was tried on random inputs: {why}")
-
-
-def _random_feed(inputs: Sequence[ir.Value], size: int, generator: np.random.Generator) -> Feed:
-    return {value.name or "": _random_array(value, size, generator) for value in inputs}
-
-
-def _random_array(value: ir.Value, size: int, generator: np.random.Generator) -> NDArray[Any]:
-    if value.shape is None or value.dtype is None or not isinstance(value.type, ir.TensorType):
-        raise UnsupportedModel(f"no random numbers can be made for its input {value.name!r}, which is no tensor of known type and rank")
-    shape = [axis if isinstance(axis, int) and axis > 0 else (size if index else 1) for index, axis in enumerate(value.shape)]
-    if np.prod(shape, dtype=np.float64) > 1e9:
-        raise UnsupportedModel(f"its input {value.name!r} has {shape} elements, too many to make up")
-    if value.dtype == ir.DataType.STRING:
-        return np.full(shape, "a", dtype=object)
-    kind = value.dtype.numpy()
-    if value.dtype.is_floating_point():
-        return generator.standard_normal(shape).astype(kind)
-    return generator.integers(0, 2, shape).astype(kind)  # 0 and 1 are tokens, masks and flags of almost any model
+    plan = plan_inputs(model_file or bare_model_file(path), session.signature)
+    made = random_inputs(session, plan, input_shapes={}, count=N_PROBES)
+    return tuple({**plan.constants, **plan.zeros, **feed} for feed in made.feeds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from optimizers.passes.compile_ort import CompileOrt, CompileOrtParameters
 def compiled(path: Path, scratch: Path, **parameters: str) -> Path:
     scratch.mkdir()
     model = read_model(path)
-    context = Context(scratch, lambda: iter(()), 1, random_probes(model, path, threads=1))
+    context = Context(scratch, lambda: iter(()), 1, random_probes(path, threads=1))
     result = CompileOrt(CompileOrtParameters.model_validate(parameters), context)(model)
     assert result.modified
     assert result.warnings == ()
@@ -39,7 +39,7 @@ def test_outputs_are_the_onnx_files(shared_data: Path, tmp_path: Path, name: str
     path = shared_data / f"models/models/{name}.onnx"
     made = compiled(path, tmp_path / "s")
     assert made.name == "model.ort"
-    feed = dict(random_probes(read_model(path), path, threads=1)[0])
+    feed = dict(random_probes(path, threads=1)[0])
     ours = ort.InferenceSession(str(made), providers=["CPUExecutionProvider"]).run(None, feed)
     theirs = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, feed)
     for a, b in zip(ours, theirs, strict=True):

@@ -24,7 +24,7 @@ def half(path: Path, scratch: Path, feeds: list[Feed] | None = None) -> Result:
             raise UnsupportedModel("no samples")
         return iter(feeds)
 
-    probes = tuple(feeds[:2]) if feeds else random_probes(model, path, threads=1)
+    probes = tuple(feeds[:2]) if feeds else random_probes(path, threads=1)
     scratch.mkdir(exist_ok=True)
     return Fp16(Fp16Parameters(), Context(scratch, calibration, 1, probes))(model)
 

@@ -55,7 +55,7 @@ def conv_with_rests() -> onnx.ModelProto:
 
 def simplify(path: Path, scratch: Path, *, probes: tuple[Feed, ...] | None = None, min_opset: int = 13):
     model = read_model(path)
-    probes = random_probes(model, path, threads=1) if probes is None else probes
+    probes = random_probes(path, threads=1) if probes is None else probes
     scratch.mkdir(exist_ok=True)
     return Simplify(SimplifyParameters(min_opset=min_opset), Context(scratch, lambda: iter(()), 1, probes))(model)
 
@@ -173,6 +173,6 @@ def test_functions_are_inlined(tmp_path: Path) -> None:
 def test_the_given_model_is_left_alone(given: Path, tmp_path: Path) -> None:
     model = read_model(given)
     before = file_bytes(model)
-    Simplify(SimplifyParameters(), Context(tmp_path, lambda: iter(()), 1, random_probes(model, given, threads=1)))(model)
+    Simplify(SimplifyParameters(), Context(tmp_path, lambda: iter(()), 1, random_probes(given, threads=1)))(model)
     assert isinstance(model, ir.Model)
     assert file_bytes(model) == before
