@@ -11,7 +11,7 @@ import onnx_ir as ir
 from optimizers.crash import crash_on_load
 from optimizers.errors import ModelError, UnsupportedModel
 from optimizers.foreign import one_line
-from optimizers.graph import infer_shapes, is_quantised, unpack_weights, write_model
+from optimizers.graph import infer_shapes, is_quantised, opset, unpack_weights, write_model
 from optimizers.half import MAX_HALF, Slots, candidates, constants_fit, convert, simulate
 from optimizers.optimizer_pass import Feed, Parameters, Pass, Result
 from optimizers.parity import Reference, first, reference
@@ -69,7 +69,7 @@ class Fp16(Pass):
         warnings = self._drop_overflowing(model, choice)
         error = self._search(model, choice, expected)
         if not choice.half:
-            return Result(model, False, f"no operator of it can compute in half precision{_why(choice)}")
+            return Result(model, False, f"no operator of it can compute in half precision{_why(choice)}{_untyped(model)}")
         made = model.clone()
         convert(made, choice.half)
         return self._result(infer_shapes(made), choice, error, model, warnings)
@@ -158,7 +158,7 @@ class Fp16(Pass):
         }
         if inner:
             warnings = [*warnings, f"{inner} operators inside If, Loop or Scan stay in float32"]
-        summary = f"{len(choice.half)} of {len(nodes)} operators compute in half precision (relative error {error:.1e}){_why(choice)}"
+        summary = f"{len(choice.half)} of {len(nodes)} operators compute in half precision (relative error {error:.1e}){_why(choice)}{_untyped(model)}"
         return Result(made, True, summary, details, tuple(warnings))
 
 
@@ -175,3 +175,12 @@ def _keep(choice: _Choice, place: int, why: str) -> None:
 def _why(choice: _Choice) -> str:
     counts = Counter(choice.kept.values())
     return "".join(f"; {count} stay in float32, because {why}" for why, count in sorted(counts.items()))
+
+
+def _untyped(model: ir.Model) -> str:
+    """Where an operator's type is unknown, so are those of all that follow it."""
+    unknown = [node for node in model.graph if any(value.dtype is None for value in node.outputs)]
+    if not unknown:
+        return ""
+    first_one = one_line(unknown[0].op_type, limit=40)
+    return f"; {len(unknown)} stay in float32, because ONNX cannot tell their types from {first_one} (opset {opset(model)}) on"

@@ -169,6 +169,16 @@ def test_double_and_integer_models_have_nothing_to_convert(tmp_path: Path) -> No
     assert "no operator" in result.summary
 
 
+def test_operators_without_a_type_are_named(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 4, opset_import: ["" : 8]> net (float[1, 3, 4, 4] x) => (float[1, 3, 4, 4] y) { a = ImageScaler<scale = 2.0, bias = [0.0, 0.0, 0.0]>(x) b = Neg(a) y = ImageScaler<scale = 2.0, bias = [0.0, 0.0, 0.0]>(b) }'
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    result = half(tmp_path / "m.onnx", tmp_path / "s")
+    assert not result.modified
+    assert "2 stay in float32, because ONNX cannot tell their types from ImageScaler (opset 8) on" in result.summary
+
+
 def test_quantised_models_are_refused(shared_data: Path, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match="quantised already"):
         half(shared_data / "models/models/kws_mlperf_dscnn_qdq_int8.onnx", tmp_path / "s")
