@@ -71,6 +71,15 @@ class TensorFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelData:
+    """Weights that a model keeps in a file of their own: it must lie beside the model's under that name."""
+
+    file_name: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """A variant with what it takes to run it: files on this host that the protocol pushes to the device.
 
@@ -86,3 +95,4 @@ class Workload:
     state_inputs: tuple[TensorFile, ...]
     reference: tuple[TensorFile, ...]
     tolerance: float
+    model_data: ModelData | None = None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from agents.bench.launch import LaunchRequest
 from agents.bench.protocol import QUICK
-from agents.bench.request import artifact_path, run_spec
+from agents.bench.request import artifact_path, model_files, run_spec
 from agents.run import LaunchKind
 from agents.runner.wire import Timed, Warmup
 from orchestrator.campaigns import CampaignStatus
@@ -100,8 +100,11 @@ def _by_hand_s(farm: Farm, spec: CampaignSpec, folder: Path) -> float:
 def _commands(request: LaunchRequest, measuring: Measuring, spec: CampaignSpec, folder: Path) -> str:
     installed = measuring.device(spec.devices[0]).install(workdir=request.workdir)
     workload = request.workload
-    for local, sha256 in [(workload.model, workload.model_sha256), *((tensor.path, tensor.sha256) for tensor in workload.inputs)]:
-        target = Path(artifact_path(request.workdir, sha256, local.suffix))
+    tensors = [
+        (tensor.path, tensor.sha256, artifact_path(request.workdir, tensor.sha256, tensor.path.suffix)) for tensor in workload.inputs
+    ]
+    for local, _, remote in (*model_files(request.workdir, workload), *tensors):
+        target = Path(remote)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(local.read_bytes())
     out = folder / "out"

@@ -14,7 +14,7 @@ from typing import Self
 
 from agents.bench.launch import launch_with_retries
 from agents.bench.request import LaunchRequest
-from agents.device import Device, TensorFile, Workload
+from agents.device import Device, ModelData, TensorFile, Workload
 from agents.errors import Cancelled
 from agents.host.timing_lock import timing_lock
 from agents.run import DeviceRef, LaunchKind, Outcome, RunRecord
@@ -136,7 +136,7 @@ class Measuring:
     def _workload(self, made: Made, job: Job) -> Workload:
         """The variant's files as local paths, verified by the store."""
         assert made.variant is not None
-        files = made.workload(job.config)
+        files, beside = made.workload(job.config), made.variant.external
         store = self._site.store
         model = store.open_local(made.variant.sha256, name=made.variant.file_name)
         return Workload(
@@ -147,6 +147,7 @@ class Measuring:
             state_inputs=tuple(map(self._tensor, files.state_inputs)),
             reference=tuple(map(self._tensor, files.reference)),
             tolerance=made.variant.golden_tolerance,
+            model_data=ModelData(beside.file_name, store.open_local(beside.sha256), beside.sha256) if beside else None,
         )
 
     def _tensor(self, data: TensorData) -> TensorFile:

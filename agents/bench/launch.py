@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from agents.bench import decide
 from agents.bench.findings import Findings, provenance_of, record_of
 from agents.bench.measure import Results, memory_unreadable, take_lines, take_results
-from agents.bench.request import LaunchRequest, artifact_path, file_timeout_s, launch_timeout_s, run_spec
+from agents.bench.request import LaunchRequest, artifact_path, file_timeout_s, launch_timeout_s, model_files, run_spec
 from agents.bench.runner_end import doing, last_words, verdict_on
 from agents.device import Device
 from agents.errors import AgentError, Cancelled, CommandTimeout
@@ -130,20 +130,26 @@ def _judge(found: Findings, request: LaunchRequest, *, cpu_count: int) -> None:
 
 def _push_artifacts(device: Device, request: LaunchRequest, cancelled: Callable[[], bool]) -> None:
     """Push the files of the workload that are not there yet; a name that holds the content's sha256 is there whole or not at all."""
-    workload = request.workload
-    files = [(workload.model, workload.model_sha256)] + [(tensor.path, tensor.sha256) for tensor in workload.inputs]
-    listing = device.transport.run(["ls", str(PurePosixPath(request.workdir) / "artifacts")], timeout_s=_COMMAND_S, cancelled=cancelled)
-    there = set(listing.stdout.decode(errors="replace").split("\n"))
-    for local, sha256 in files:
-        remote = artifact_path(request.workdir, sha256, local.suffix)
-        name = PurePosixPath(remote).name
-        if name in there:
+    workload, folder = request.workload, PurePosixPath(request.workdir) / "artifacts"
+    tensors = [
+        (tensor.path, tensor.sha256, artifact_path(request.workdir, tensor.sha256, tensor.path.suffix)) for tensor in workload.inputs
+    ]
+    folders = [
+        str(folder),
+        *({str(PurePosixPath(remote).parent) for _, _, remote in model_files(request.workdir, workload)} - {str(folder)}),
+    ]
+    there: set[str] = set()
+    for each in folders:
+        listing = device.transport.run(["ls", each], timeout_s=_COMMAND_S, cancelled=cancelled)
+        there |= {f"{each}/{name}" for name in listing.stdout.decode(errors="replace").split("\n")}
+    for local, sha256, remote in (*model_files(request.workdir, workload), *tensors):
+        if remote in there:
             continue
         if cancelled():
             raise Cancelled("stopped on request before the runner began")
         _check_content(local, sha256)
         device.transport.push(local, remote, timeout_s=file_timeout_s(local.stat().st_size))
-        there.add(name)
+        there.add(remote)
 
 
 def _check_content(path: Path, sha256: str) -> None:

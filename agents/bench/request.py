@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import assert_never
 
 from agents.bench.protocol import Protocol
@@ -49,12 +49,30 @@ def artifact_path(workdir: str, sha256: str, suffix: str) -> str:
     return str(PurePosixPath(workdir) / "artifacts" / f"{sha256}{ending}")
 
 
+def model_path(workdir: str, workload: Workload) -> str:
+    """Where the model lies on the device; one with weights in another file has a folder of its own with both."""
+    if workload.model_data is None:
+        return artifact_path(workdir, workload.model_sha256, workload.model.suffix)
+    return str(PurePosixPath(workdir) / "artifacts" / f"{workload.model_sha256}.d" / "model.onnx")
+
+
+def model_files(workdir: str, workload: Workload) -> tuple[tuple[Path, str, str], ...]:
+    """The model's files as (on this host, sha256, on the device). Raises: ValueError for a name that is more than a file's."""
+    model = model_path(workdir, workload)
+    data = workload.model_data
+    if data is None:
+        return ((workload.model, workload.model_sha256, model),)
+    if PurePosixPath(data.file_name).name != data.file_name:
+        raise ValueError(f"{data.file_name!r} is not a file name")
+    return (data.path, data.sha256, str(PurePosixPath(model).with_name(data.file_name))), (workload.model, workload.model_sha256, model)
+
+
 def run_spec(request: LaunchRequest, installed: Installed, *, out_dir: str) -> RunSpec:
     """The run spec of a launch whose files are where `artifact_path` says."""
     config, protocol, workload = request.config, request.protocol, request.workload
     return RunSpec(
         runtime=installed.runtime,
-        model=artifact_path(request.workdir, workload.model_sha256, workload.model.suffix),
+        model=model_path(request.workdir, workload),
         out_dir=out_dir,
         mode=_mode(request.kind),
         session=SessionOptions(

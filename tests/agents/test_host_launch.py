@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from agents.bench.protocol import QUICK, Protocol, plan_launches
+from agents.device import ModelData
 from agents.errors import BuildError
 from agents.host.device import HostDevice, open_host
 from agents.run import DeviceRef, LaunchKind, Outcome
@@ -238,3 +239,27 @@ def test_the_probed_profile_is_this_machine() -> None:
     assert "AzureExecutionProvider" not in {provider.name for provider in profile.execution_providers}
     assert {cpu for cluster in profile.clusters for cpu in cluster.cpus} <= set(range(os.cpu_count()))
     assert profile.memory_bytes == psutil.virtual_memory().total
+
+
+def test_weights_in_a_file_beside_the_model_come_along(network, device) -> None:
+    from hashlib import sha256
+
+    model = onnx.load(network.workload.model)
+    folder = network.folder / "large"
+    folder.mkdir()
+    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    beside = folder / "model.onnx.data"
+    stored = network.folder / "a-blob-by-its-hash"
+    beside.rename(stored)
+    digests = [sha256(path.read_bytes()).hexdigest() for path in (folder / "model.onnx", stored)]
+    data = ModelData("model.onnx.data", stored, digests[1])
+    network.workload = replace(network.workload, model=folder / "model.onnx", model_sha256=digests[0], model_data=data)
+    record = network.run(device, LaunchKind.GOLDEN, protocol=SHORT)
+    assert record.outcome is Outcome.OK, record.why
+    assert record.golden_error == pytest.approx(0, abs=1e-6)
+
+
+def test_a_data_file_is_never_written_elsewhere(network, device) -> None:
+    network.workload = replace(network.workload, model_data=ModelData("../../evil", network.workload.model, network.workload.model_sha256))
+    with pytest.raises(ValueError, match="not a file name"):
+        network.run(device, LaunchKind.GOLDEN, protocol=SHORT)
