@@ -181,9 +181,12 @@ def _print_rows(title: str, rows: Sequence[RowResult]) -> None:
         caption="p50: median of one inference, back to back, warm; ratio: p50 over the fp32 baseline's, below 1 is faster; "
         f"accuracy: {metric or 'none'}; drop: how much worse than the baseline; PSS: proportional set size with swap",
     )
+    reasons: dict[str, list[str]] = {}
     for row in rows:
         if row.why:
-            say(f"  {row.recipe} on {row.device}: {row.why}")
+            reasons.setdefault(row.why, []).append(f"{row.recipe} on {row.device}")
+    for reason, of in reasons.items():
+        say(f"  {'all' if len(of) == len(rows) > 1 else ', '.join(of)}: {reason}")
 
 
 def ranged(value: float | None, interval: Pair | None, scale: float) -> str:
