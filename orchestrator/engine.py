@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
 from dbos._serialization import Serializer
@@ -20,6 +20,9 @@ from dbos._serialization import Serializer
 from orchestrator.errors import EngineError
 from orchestrator.measure import visit_id
 from orchestrator.work import Stopping, Work
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 WORKFLOW_VERSION = "1"
 """Changes when the workflows' steps change: DBOS does not resume a workflow of another version."""
@@ -106,44 +109,22 @@ class Engine:
         return not DBOS.list_workflows(status=["ENQUEUED", "PENDING"], limit=1, load_input=False, load_output=False)
 
 
+def _step(name: str, method: Callable[P, R]) -> Callable[P, R]:
+    """A checkpointed step under a name that is part of what is stored."""
+
+    @DBOS.step(name=name)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return method(*args, **kwargs)
+
+    return run
+
+
 def _register(work: Work, lab_host: str) -> Callable[[str], str]:
-    """Define the workflows over `work`; the names of steps are part of what is stored."""
-
-    @DBOS.step(name="begin")
-    def begin(campaign_id: str) -> list[list[int]]:
-        return work.begin(campaign_id)
-
-    @DBOS.step(name="make")
-    def make(campaign_id: str, model: int, recipe: int) -> str:
-        return work.make(campaign_id, model, recipe)
-
-    @DBOS.step(name="devices")
-    def devices(campaign_id: str) -> list[str]:
-        return work.devices(campaign_id)
-
-    @DBOS.step(name="await-visits")
-    def await_visits(ids: list[str]) -> None:
-        _await(ids, work.stopping)
-
-    @DBOS.step(name="conclude")
-    def conclude(campaign_id: str) -> str:
-        return work.conclude(campaign_id)
-
-    @DBOS.step(name="open-visit")
-    def open_visit(campaign_id: str, device: str) -> list[list[str | int]]:
-        return work.open_visit(campaign_id, device)
-
-    @DBOS.step(name="launch")
-    def launch(campaign_id: str, device: str, planned: list[str | int]) -> str:
-        return work.launch(campaign_id, device, planned)
-
-    @DBOS.step(name="next-launches")
-    def next_launches(campaign_id: str, device: str) -> list[list[str | int]]:
-        return work.next_launches(campaign_id, device)
-
-    @DBOS.step(name="close-visit")
-    def close_visit(campaign_id: str, device: str) -> None:
-        work.close_visit(campaign_id, device)
+    """Define the workflows over `work`."""
+    begin, make, devices = _step("begin", work.begin), _step("make", work.make), _step("devices", work.devices)
+    open_visit, next_launches = _step("open-visit", work.open_visit), _step("next-launches", work.next_launches)
+    launch, close_visit = _step("launch", work.launch), _step("close-visit", work.close_visit)
+    await_visits, conclude = _step("await-visits", lambda ids: _await(ids, work.stopping)), _step("conclude", work.conclude)
 
     @DBOS.workflow(name="visit", max_recovery_attempts=None)
     def visit(campaign_id: str, device: str) -> None:

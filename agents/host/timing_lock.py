@@ -125,21 +125,23 @@ def _checked(descriptor: int, path: Path) -> int:
 
 def _acquire(descriptor: int, path: Path, cancelled: Callable[[], bool]) -> None:
     said_at = -_SAY_AGAIN_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            raise TimingLockError(f"the timing lock {path} cannot be locked (a network folder?): {error.strerror}") from error
-        else:
-            break
+    while not _try(descriptor, path):
         if cancelled():
             raise Cancelled(f"stopped on request while {holder(path)} held this machine's timing lock")
         if time.monotonic() - said_at >= _SAY_AGAIN_S:
             said_at = time.monotonic()
             LOG.info("waiting for this machine's timing lock: %s holds it (%s)", holder(path), path)
         time.sleep(_POLL_S)
+
+
+def _try(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise TimingLockError(f"the timing lock {path} cannot be locked (a network folder?): {error.strerror}") from error
+    return True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -28,7 +28,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: it would drop the log."""
-    raise NotImplementedError("there is no version before this one")
+    raise RuntimeError("there is no version before this one")
 
 
 def _seq() -> sa.types.TypeEngine[int]:
