@@ -24,6 +24,9 @@ TASKS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
 """Name to module, request type and function."""
 
 
+_OUT_OF_MEMORY = ("bad allocation", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")
+"""How libraries say it who cannot raise MemoryError."""
+
 _PR_SET_PDEATHSIG = 1  # prctl(2): the signal this process gets when its parent dies
 
 
@@ -72,10 +75,7 @@ def _ours(error: Exception) -> bool:
 
 
 def _kind(error: Exception) -> str:
-    text = str(error)
-    if "bad allocation" in text or "bad_alloc" in text or "Failed to allocate memory" in text:
-        return "MemoryError"
-    return type(error).__name__
+    return "MemoryError" if any(words in str(error) for words in _OUT_OF_MEMORY) else type(error).__name__
 
 
 if __name__ == "__main__":

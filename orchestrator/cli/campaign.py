@@ -61,7 +61,7 @@ def list_campaigns(
     farm: FarmOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """List campaigns, newest first."""
+    """List the farm's campaigns, newest first, with where each stands."""
     from orchestrator.campaigns import CampaignStatus
     from orchestrator.cli.choices import one_of
     from orchestrator.farm import find_farm

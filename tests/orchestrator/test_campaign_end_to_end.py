@@ -93,13 +93,13 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path):
     wait_for(lambda: (tmp_path / ".thresher" / "farm.db").exists() and counts(tmp_path).get("campaign"), what="the campaign to be stored")
     for _ in range(int(os.environ.get("THRESHER_KILLS", "5"))):
         pause = time.monotonic() + moments.uniform(0.2, 4.0)
-        wait_for(lambda until=pause: time.monotonic() > until or process.poll() is not None, what="the moment")
+        wait_for(lambda until=pause, running=process: time.monotonic() > until or running.poll() is not None, what="the moment")
         if process.poll() is not None:
             break
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         process = start(tmp_path, "campaign", "resume", "last")
-    out, err = process.communicate(timeout=240)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     check_complete(tmp_path)
 
@@ -127,7 +127,7 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(tmp_path):
     process = start(tmp_path, "campaign", "run", "campaign.yaml")
     wait_for(lambda: runners_below(process.pid), what="a launch")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert "thresher campaign resume" in err
     assert records(thresher("campaign", "list", "--format", "json", cwd=tmp_path))[0]["status"] == "interrupted"
