@@ -5,9 +5,9 @@ Intervals come from a hierarchical bootstrap: launches are drawn with replacemen
 With few launches that covers too little (percentile intervals of 3 launches: about 75 %), so a second interval that is exact for
 few values is computed beside it, and the wider ends of both are given:
 
-    launches (or rounds)   second interval
-    2 to 5                 Student's t on logarithms
-    6 and more             Wilcoxon signed ranks on logarithms (a ratio), Student's t (one variant)
+    one variant            Student's t on logarithms
+    ratio, by rounds       2 to 5 rounds: Student's t on logarithms; 6 and more: Wilcoxon's signed ranks
+    ratio, by blocks       rank sums within blocks
 
 Where both sides were measured in the same rounds, the ratio is taken round by round, which cancels what drifts:
 
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-from orchestrator.critical_values import signed_rank_95, student_95
+from orchestrator.critical_values import block_ranks_95, signed_rank_95, student_95
 from orchestrator.verdict import Estimate, Interval
 
 Floats = NDArray[np.float64]
@@ -81,31 +81,61 @@ def over_launches(launches: Sequence[Launch], *, q: float, rng: Generator) -> Es
 def ratio(ours: Sequence[Launch], theirs: Sequence[Launch], *, rng: Generator) -> Estimate:
     """p50 of `ours` ÷ p50 of `theirs`: by rounds where at least three are in common, else as independent launches."""
     by_round = {each.round: each for each in theirs}
-    pairs = [((each,), (by_round[each.round],)) for each in ours if each.round in by_round]
+    pairs = [(each, by_round[each.round]) for each in ours if each.round in by_round]
     complete = len(pairs) == len(ours) == len(theirs)
     if pairs and (complete or len(pairs) >= MINIMUM_PAIRS):
         return paired_ratio(pairs, rng=rng)
     return independent_ratio(ours, theirs, rng=rng)
 
 
-Unit = tuple[Sequence[Launch], Sequence[Launch]]
-"""Launches of both sides that were run close in time: (numerator, denominator)."""
-
-
-def paired_ratio(units: Sequence[Unit], *, rng: Generator) -> Estimate:
-    """Ratio of p50s, unit by unit: the Hodges-Lehmann centre of the units' log ratios. A unit is a round, or an ABBA block."""
-    logs = np.array([_log_p50(ours) - _log_p50(theirs) for ours, theirs in units])
+def paired_ratio(pairs: Sequence[tuple[Launch, Launch]], *, rng: Generator) -> Estimate:
+    """Ratio of p50s of (numerator, denominator), pair by pair: the Hodges-Lehmann centre of the pairs' log ratios."""
+    logs = np.array([np.log(ours.quantile(0.5) / theirs.quantile(0.5)) for ours, theirs in pairs])
     centre = float(hodges_lehmann(logs))
-    if len(units) < 2:
+    if len(pairs) < 2:
         return Estimate(float(np.exp(centre)), None, "one pair of launches says nothing of how launches differ")
+    sides = [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
 
     def resample(size: int) -> Floats:
-        drawn = rng.integers(len(units), size=(size, len(units)))
-        return hodges_lehmann(_drawn_log(units, 0, drawn, rng) - _drawn_log(units, 1, drawn, rng))
+        drawn = rng.integers(len(pairs), size=(size, len(pairs)))
+        ours, theirs = (np.log(_drawn_quantiles(side, drawn, q=0.5, rng=rng)) for side in sides)
+        return hodges_lehmann(ours - theirs)
 
     exact = _signed_rank(logs) if len(logs) >= 6 else _student(logs) - logs.mean() + centre
-    bootstrap = np.percentile(_in_batches(resample, len(units)), (2.5, 97.5))
+    bootstrap = np.percentile(_in_batches(resample, len(pairs)), (2.5, 97.5))
     return Estimate(float(np.exp(centre)), _wider(np.exp(centre), np.exp(bootstrap), np.exp(exact)))
+
+
+Side = tuple[Launch, Launch]
+
+
+def block_ratio(blocks: Sequence[tuple[Side, Side]], *, rng: Generator) -> Estimate:
+    """Ratio of p50s of (numerator, denominator) with two launches a side in each block.
+
+    The median of all differences of logarithms between the sides within a block: a launch that met a busy moment spoils its own two
+    differences and no more, where a mean over its block would spoil the block.
+    """
+    differences = block_differences(np.log([[each.quantile(0.5) for side in block for each in side] for block in blocks]))
+    centre = float(np.median(differences))
+    outside = block_ranks_95(len(blocks))
+    if outside is None:
+        return Estimate(float(np.exp(centre)), None, "fewer than three blocks say too little of how launches differ")
+    flat = [each for block in blocks for side in block for each in side]
+
+    def resample(size: int) -> Floats:
+        drawn = rng.integers(len(blocks), size=(size, len(blocks)))
+        logs = np.log(_drawn_quantiles(flat, 4 * drawn[..., None] + np.arange(4), q=0.5, rng=rng))
+        return np.asarray(np.median(block_differences(logs), axis=(-2, -1)))
+
+    ordered = np.sort(differences.ravel())
+    exact = np.array([ordered[outside], ordered[-1 - outside]])
+    bootstrap = np.percentile(_in_batches(resample, 4 * len(blocks)), (2.5, 97.5))
+    return Estimate(float(np.exp(centre)), _wider(np.exp(centre), np.exp(bootstrap), np.exp(exact)))
+
+
+def block_differences(logs: Floats) -> Floats:
+    """(..., 4) values, the numerator's two first, to their (..., 4) differences between the sides."""
+    return np.asarray(logs[..., [0, 0, 1, 1]] - logs[..., [2, 3, 2, 3]])
 
 
 def independent_ratio(ours: Sequence[Launch], theirs: Sequence[Launch], *, rng: Generator) -> Estimate:
@@ -134,18 +164,6 @@ def hodges_lehmann(values: Floats) -> Floats:
     """
     first, second = np.triu_indices(values.shape[-1])
     return np.asarray(np.median((values[..., first] + values[..., second]) / 2, axis=-1))
-
-
-def _log_p50(launches: Sequence[Launch]) -> float:
-    return float(np.mean([np.log(each.quantile(0.5)) for each in launches]))
-
-
-def _drawn_log(units: Sequence[Unit], side: int, drawn: NDArray[np.int64], rng: Generator) -> Floats:
-    """(resamples, units): mean over the drawn unit's launches of the log of a resampled median."""
-    width = len(units[0][side])
-    flat = [each for unit in units for each in unit[side]]
-    places = drawn[..., None] * width + np.arange(width)
-    return np.asarray(np.log(_drawn_quantiles(flat, places, q=0.5, rng=rng)).mean(axis=-1))
 
 
 def _drawn_quantiles(launches: Sequence[Launch], drawn: NDArray[np.int64], *, q: float, rng: Generator) -> Floats:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.critical_values import signed_rank_95, student_95
-from orchestrator.statistics import Launch, _drawn_quantiles, hodges_lehmann, independent_ratio, launch, over_launches, paired_ratio, ratio
+from orchestrator.critical_values import block_ranks_95, signed_rank_95, student_95
+from orchestrator.statistics import Launch, _drawn_quantiles, block_ratio, hodges_lehmann, independent_ratio, launch, over_launches, ratio
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -180,6 +180,34 @@ def test_a_percentile_bootstrap_alone_would_not_do() -> None:
     assert covered / 300 < 0.85
 
 
-def test_blocks_of_several_launches_count_as_one() -> None:
-    units = [((launch([2.0]), launch([8.0])), (launch([1.0]), launch([4.0])))] * 3
-    assert paired_ratio(units, rng=rng()).value == pytest.approx(2.0)
+def test_a_launch_that_went_wrong_hardly_moves_the_ratio_of_blocks() -> None:
+    """Of eight blocks, three have one launch that met a busy moment: two of four differences each are spoilt."""
+    quiet = ((launch([1.10]), launch([1.101])), (launch([1.0]), launch([1.001])))
+    spoilt = ((launch([1.10]), launch([9.0])), (launch([1.0]), launch([1.001])))
+    estimate = block_ratio([quiet, spoilt, quiet, quiet, spoilt, quiet, spoilt, quiet], rng=rng())
+    assert estimate.value == pytest.approx(1.1, rel=2e-3)
+    assert estimate.interval is not None
+    assert estimate.interval.high < 1.103
+
+
+@pytest.mark.parametrize(("blocks", "outside"), [(1, None), (2, None), (3, 1), (4, 2)])
+def test_ranks_in_blocks(blocks: int, outside: int | None) -> None:
+    """Three blocks: at most one positive difference has a chance of 4 in 216, at most two of 13: above 2.5 %."""
+    assert block_ranks_95(blocks) == outside
+    counts = [1]
+    for _ in range(blocks):
+        counts = [sum(w * counts[u - k] for k, w in enumerate((1, 1, 2, 1, 1)) if 0 <= u - k < len(counts)) for u in range(len(counts) + 4)]
+    allowed = [u for u in range(len(counts)) if sum(counts[: u + 1]) / 6**blocks <= 0.025]
+    assert (allowed[-1] if allowed else None) == outside
+
+
+def test_the_interval_of_blocks_covers_the_truth() -> None:
+    random = rng(11)
+    covered = 0
+    for _ in range(300):
+        values = 0.03 * random.standard_t(3, (6, 4)) + np.log([0.9, 0.9, 1.0, 1.0]) + np.cumsum(random.normal(0, 0.02, 6))[:, None]
+        blocks = [((launch([np.exp(b1)]), launch([np.exp(b2)])), (launch([np.exp(a1)]), launch([np.exp(a2)]))) for b1, b2, a1, a2 in values]
+        interval = block_ratio(blocks, rng=random).interval
+        assert interval is not None
+        covered += interval.low <= 0.9 <= interval.high
+    assert covered / 300 >= 0.915
