@@ -31,6 +31,7 @@ from optimizers.variant import Value
 
 MAX_COLLECTED_BYTES = 2 << 30
 STATISTICS_FILE = "statistics.npz"
+_SHARES = frozenset({"top1", "top5"})  # metrics that count samples, right or wrong
 
 
 class EvaluateRequest(Value):
@@ -246,7 +247,18 @@ def _drop(request: EvaluateRequest, score: _Score, is_baseline: bool) -> _Drop:
     changed = (
         None if isinstance(score.recorded.statistics, NumberStatistics) else changed_samples(baseline.statistics, score.recorded.statistics)
     )
+    if changed == 0 and request.model.metric in _SHARES:
+        return _unchanged(score.n)
     return _Drop(drop.value, drop.low, drop.high, drop.why, changed)
+
+
+def _unchanged(n: int) -> _Drop:
+    """No drop on n samples: resampling them would claim certainty, so the interval ends where 95 % of such samples would show a change.
+
+    1 - 0.05^(1/n), about 3/n (Hanley & Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 1983).
+    """
+    most = 1 - 0.05 ** (1 / n)
+    return _Drop(0.0, -most, most, f"none of {n} samples changed; the interval is what {n} samples can tell", 0)
 
 
 def _sha256(path: Path) -> str:

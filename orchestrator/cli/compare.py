@@ -17,7 +17,7 @@ def compare(
     model: Annotated[Path, typer.Option("--model", "-m", help="The model.yaml (or .onnx) that both are variants of.")],
     device: Annotated[str, typer.Option("--device", "-d", help="A device of the farm; `host` is this machine.")] = "host",
     blocks: Annotated[
-        int | None, typer.Option(min=2, max=500, help="ABBA blocks of four launches. Default: enough for a 5 % step.")
+        int | None, typer.Option(min=3, max=500, help="ABBA blocks of four launches. Default: enough for a 5 % step.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of one inference.")] = 1,
     protocol: Annotated[

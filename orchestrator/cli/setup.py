@@ -58,20 +58,6 @@ def demo(
 
     Example:  thresher demo --dir /tmp/demo
     """
-    from orchestrator.cli.campaign_view import finish, follow_campaign
-    from orchestrator.example import FILES, write_example
-    from orchestrator.farm import find_farm
-    from orchestrator.submit import plan_campaign, submit
+    from orchestrator.cli.demonstration import run_demo
 
-    if not all((directory / name).is_file() for name in FILES):
-        write_example(directory)
-    farm = find_farm(directory, override=directory)
-    note("a network trained on handwritten digits, its variants measured on this machine with the short protocol `quick`")
-    spec = plan_campaign(farm, directory / "campaign.yaml")
-    submit(farm, spec)
-    ended = follow_campaign(farm, spec.id, format)
-    report = directory / "report.html"
-    code = finish(farm, spec.id, ended, format=format, report=report)
-    if code == 0:
-        note(f"look at {report}; then:  thresher bench MODEL.onnx  ·  thresher init my-farm")
-    raise typer.Exit(code)
+    raise typer.Exit(run_demo(directory, format))
