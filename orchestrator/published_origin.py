@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from agents.run import LaunchKind, Outcome, Provenance, RunRecord
+from agents.bench.protocol import Protocol
+from agents.run import LaunchKind, Outcome, Provenance, RunConfig, RunRecord
 from dashboards.report import page
 from optimizers.evaluate import Evaluation
 from optimizers.recipes import RECIPES
 from optimizers.variant import Step
 from orchestrator.made import Made
 from orchestrator.published_rows import Material, place_of
-from orchestrator.spec import BASELINE
+from orchestrator.spec import BASELINE, CampaignSpec
 
 _MOST_DETAILS = 16
 _MOST_TEXT = 300
@@ -148,17 +149,19 @@ def _facts(run: RunRecord) -> tuple[tuple[str, str], ...]:
 
 
 def protocol_facts(material: Material) -> tuple[tuple[str, str], ...]:
-    """The measurement protocol and its settings."""
+    """The measurement protocol and its settings; a comparison makes golden and timed launches alone."""
     protocol, spec = material.spec.protocol, material.spec
     timed, warmup = protocol.timed, protocol.warmup
+    kinds = protocol.kinds if spec.comparison is None else (LaunchKind.GOLDEN, LaunchKind.TIMED)
+    number = f"{protocol.launches} of each variant" if spec.comparison is None else "two of each side in a block"
     paced = f"one inference every {protocol.paced_interval_s:g} s" if protocol.paced_interval_s is not None else "none"
     return (
         ("protocol", f"{protocol.name}, version {protocol.version}"),
-        ("timed launches", f"{protocol.launches} of each variant, each at least {timed.min_iterations} inferences and {timed.min_s:g} s"),
+        ("timed launches", f"{number}, each at least {timed.min_iterations} inferences and {timed.min_s:g} s"),
         ("warm-up", f"at least {warmup.min_s:g} s, until medians agree within {warmup.tolerance:.0%}, at most {warmup.max_s:g} s"),
-        ("memory launches", str(protocol.memory_launches) if LaunchKind.MEMORY in protocol.kinds else "none"),
-        ("paced launches", paced),
-        ("kinds of launch", ", ".join(kind.value for kind in protocol.kinds)),
+        ("memory launches", f"{protocol.memory_launches} of each variant" if LaunchKind.MEMORY in kinds else "none"),
+        ("paced launches", paced if LaunchKind.PACED in kinds else "none"),
+        ("kinds of launch", ", ".join(kind.value for kind in kinds if kind is not LaunchKind.PACED or protocol.paced_interval_s)),
         ("attempts", f"{protocol.attempts} at most where a launch was disturbed"),
         ("disturbed launches", "count as they are (asked for)" if protocol.accept_disturbed else "do not count"),
         ("order", f"{'blocks of four' if spec.comparison else 'rounds of one launch a variant'}, drawn by lot with the seed {spec.seed}"),
@@ -169,12 +172,13 @@ def protocol_facts(material: Material) -> tuple[tuple[str, str], ...]:
 def commands(material: Material, groups: Sequence[page.Group]) -> tuple[page.Command, ...]:
     """What to type to get each number, or to measure it anew."""
     spec = material.spec
-    anew = "the same comparison, measured anew" if spec.comparison else "the same campaign, measured anew"
+    rows = f"thresher campaign show {spec.id} --format json"
+    verdict = f"thresher record list --campaign {spec.id} --kind verdict --format json"
     general = (
-        (anew, spec.command),
+        (f"the same {'comparison' if spec.comparison else 'campaign'}, measured anew", _again(spec)),
         ("this page", f"thresher campaign report {spec.id} -o report.html"),
-        ("the rows, as JSON too", f"thresher campaign show {spec.id} --format json"),
-        ("every launch with its figures", f"thresher record list --campaign {spec.id} --kind run --limit 100000"),
+        ("what was concluded, as JSON", verdict if spec.comparison else rows),
+        ("every launch with its figures", f"thresher record list --campaign {spec.id} --kind run --limit 100000 --format json"),
         ("raw times of every inference", f"thresher record export launches.parquet --campaign {spec.id} --kind run --traces"),
         ("variants with lineage and accuracy", f"thresher record list --campaign {spec.id} --kind variant --format json"),
         ("proof that no record was changed since", "thresher record verify"),
@@ -183,19 +187,37 @@ def commands(material: Material, groups: Sequence[page.Group]) -> tuple[page.Com
     return (*found, *_compare_commands(material, groups))
 
 
+def _again(spec: CampaignSpec) -> str:
+    """What was typed, with those options that the spec shows and the text does not."""
+    text = spec.command
+    if not text.startswith(("thresher compare ", "thresher bench ")):
+        return text
+    options = _options(spec.protocol, spec.configs[0].threads)
+    if spec.comparison is not None and spec.comparison.blocks is not None:
+        options += f" --blocks {spec.comparison.blocks}"
+    return text if " --" in text.partition(" --device ")[2] else text + options
+
+
+def _options(protocol: Protocol, threads: int) -> str:
+    """The options of `compare` and `bench` that measure likewise."""
+    words = [
+        f"--threads {threads}" if threads != 1 else "",
+        "--protocol standard" if protocol.name.partition("+")[0] == "standard" else "",
+        "--accept-disturbed" if protocol.accept_disturbed else "",
+    ]
+    return "".join(f" {word}" for word in words if word)
+
+
 def _compare_commands(material: Material, groups: Sequence[page.Group]) -> Iterator[page.Command]:
     """A paired comparison with the baseline for each variant that was measured; `compare` takes threads and nothing else."""
-    simple: Mapping[str, int] = {
-        config.label: config.threads for config in material.spec.configs if config == type(config)(threads=config.threads)
-    }
-    protocol = " --protocol standard" if material.spec.protocol.name.partition("+")[0] == "standard" else ""
+    plain = {config.label: config.threads for config in material.spec.configs if config == RunConfig(threads=config.threads)}
     for group in groups:
         for row in group.rows:
-            if row.role == "baseline" or row.variant is None or row.config not in simple:
+            if row.role == "baseline" or row.variant is None or row.config not in plain:
                 continue
             word = row.recipe if row.recipe in RECIPES else row.variant[:_ID_DIGITS]
-            threads = f" --threads {simple[row.config]}" if simple[row.config] != 1 else ""
+            options = _options(material.spec.protocol, plain[row.config])
             yield page.Command(
                 f"ratio of {row.recipe} on {group.device}, in paired blocks (MODEL.yaml: the file of {group.model})",
-                f"thresher compare {BASELINE} {shlex.quote(word)} --model MODEL.yaml --device {shlex.quote(group.device)}{threads}{protocol}",
+                f"thresher compare {BASELINE} {shlex.quote(word)} --model MODEL.yaml --device {shlex.quote(group.device)}{options}",
             )

@@ -11,6 +11,7 @@ import numpy as np
 
 from agents.run import DeviceRef, LaunchKind, Outcome, RunConfig, RunRecord
 from dashboards.report.page import Check, Choice, Comparison, Figure, Group, Launch, Refused, Row
+from device_profiles.metrics import METRICS
 from orchestrator.errors import StoreError
 from orchestrator.iterations import read_iterations
 from orchestrator.made import Made
@@ -171,7 +172,7 @@ def _group(material: Material, result: CampaignResult | None, rows: Sequence[Row
     choice = _choice_of(result, model, device)
     ordered = sorted(rows, key=_order)
     numbered = tuple(replace(row, number=number) for number, row in enumerate(ordered, start=1))
-    shown = Choice(choice.device_profile, choice.recipe, choice.variant, choice.why) if choice else None
+    shown = Choice(choice.device_profile, choice.recipe, choice.variant, choice.why.removeprefix(f"{choice.recipe}: ")) if choice else None
     return replace(_bare_group(material, model, device), rows=numbered, choice=shown)
 
 
@@ -207,7 +208,7 @@ def _judged_row(material: Material, row: RowResult, *, chosen: bool, first_at: s
         config=row.config.label,
         variant=row.variant,
         outcome=row.outcome.value,
-        why=row.why,
+        why=_outcome_why(row),
         figures=_figures(row, runs),
         checks=tuple(
             Check(each.limit, each.bound, each.value, each.worst, each.met, each.why, sources.get(each.limit)) for each in row.checks
@@ -220,6 +221,12 @@ def _judged_row(material: Material, row: RowResult, *, chosen: bool, first_at: s
         launches=launches_of(material, runs, first_at),
         also=_also(material, row.model, row.recipe, row.variant),
     )
+
+
+def _outcome_why(row: RowResult) -> str | None:
+    """The row's reason less what it says of single figures, which each figure says itself."""
+    parts = [part for part in (row.why or "").split("; ") if not set(part.partition(": ")[0].split(", ")) <= METRICS.keys() | {"ratio"}]
+    return "; ".join(parts) or None
 
 
 def _figures(row: RowResult, runs: Sequence[RunRecord]) -> dict[str, Figure]:

@@ -69,7 +69,7 @@ def comparison_charts(comparison: Comparison, group: Group, *, key: str) -> list
 
 _DRIFT = (
     "Each launch's median against the median of its row's launches, in order of time. Points that rise together show a device that became "
-    "slower; such drift falls on all variants alike, since every round has one launch of each."
+    "slower; such drift falls on all variants alike, since their launches take turns."
 )
 
 

@@ -59,7 +59,11 @@ DROP = _of_metric(
     source="measured on this host, on the variant's own file",
 )
 SIZE = _of_metric("size_bytes", "size", uncertainty="exact")
-PEAK = _of_metric("peak_memory_bytes", "peak PSS", uncertainty="median over the memory launches; its 95 % interval decides the budget, where there are several launches")
+PEAK = _of_metric(
+    "peak_memory_bytes",
+    "peak PSS",
+    uncertainty="median over the memory launches; its 95 % interval decides the budget, where there are several launches",
+)
 LOAD = _of_metric("session_load_s", "session load", uncertainty="median over launches; no interval")
 FIRST = _of_metric("first_inference_s", "first inference", uncertainty="median over launches; no interval")
 ENERGY = _of_metric(

@@ -9,7 +9,8 @@ from dashboards.report.figures import columns
 
 _COLUMN_PX = 6.4
 _LINE_PX = 13.0
-_GAP_PX = 9.0
+_GAP_PX = 5.0
+_APART_PX = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def place_labels(points: Sequence[Point], *, width: float, height: float) -> lis
 
 
 def _candidates(point: Point) -> list[Place]:
-    gap = point.radius + _GAP_PX - 4
+    gap = point.radius + _GAP_PX
     rise = point.radius + _LINE_PX / 2 + 1
     return [
         Place(point, point.x + gap, point.y, "left"),
@@ -76,7 +77,7 @@ def _candidates(point: Point) -> list[Place]:
 def _box(place: Place) -> _Box:
     wide = columns(place.point.name) * _COLUMN_PX
     left = {"left": place.x, "right": place.x - wide, "center": place.x - wide / 2}[place.align]
-    return _Box(left, place.y - _LINE_PX / 2, left + wide, place.y + _LINE_PX / 2)
+    return _Box(left - _APART_PX, place.y - _LINE_PX / 2, left + wide + _APART_PX, place.y + _LINE_PX / 2)
 
 
 def _inside(box: _Box, frame: _Box) -> bool:

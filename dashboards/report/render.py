@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from markupsafe import Markup, escape
 from dashboards.report import figures, summary
 from dashboards.report.charts import MISSING, Chart, charts_available, comparison_charts, group_charts
 from dashboards.report.columns import COLUMNS, SPREAD, metric_title, shown_columns, unit_of
-from dashboards.report.page import Group, Launch, Report, Row, Trouble
+from dashboards.report.page import Group, Launch, Lineage, Report, Row
 
 MAX_LAUNCHES = 400
 """Launches that one group's table lists; the record log has them all."""
@@ -53,7 +54,8 @@ def render_report(report: Report) -> str:
             style=style,
             style_hash=digest,
             charts_missing="" if charts_available() else MISSING,
-            troubles=_troubles(report),
+            troubles=report.troubles[:MAX_TROUBLES],
+            variants=_variants(report),
             columns=COLUMNS,
             spread=SPREAD,
             max_launches=MAX_LAUNCHES,
@@ -70,8 +72,15 @@ def _section(report: Report, number: int, group: Group) -> _Section:
     return _Section(key, group, group_charts(group, key=key))
 
 
-def _troubles(report: Report) -> Sequence[Trouble]:
-    return report.troubles[:MAX_TROUBLES]
+def _variants(report: Report) -> list[tuple[str, Lineage]]:
+    """Each variant with an id for links to it; a variant of two models is linked at the first."""
+    seen: Counter[str] = Counter()
+    found = []
+    for lineage in report.lineages:
+        anchor = f"v-{lineage.variant[:12]}"
+        found.append((f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor, lineage))
+        seen[anchor] += 1
+    return found
 
 
 def _environment() -> Environment:

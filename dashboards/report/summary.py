@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from dashboards.report.columns import ACCURACY, DROP, P50, PEAK, RATIO, SIZE, Column, unit_of
+from dashboards.report.columns import ACCURACY, DROP, P50, PEAK, RATIO, SIZE, Column, metric_title, unit_of
 from dashboards.report.figures import interval, isolated, moment, number, plural, quantity, share, visible
 from dashboards.report.page import Figure, Group, Report, Row
 
@@ -58,13 +58,21 @@ def _listed(names: dict[str, None]) -> str:
 def _chosen(group: Group) -> str:
     assert group.choice is not None
     place = f"{named(group.model)} on {named(group.device)}"
-    row = group.chosen
+    why = visible(group.choice.why).rstrip(".")
     if group.choice.recipe is None:
-        return f"For {place}, no variant was chosen: {visible(group.choice.why)}."
-    if row is None:
-        return f"For {place}, {named(group.choice.recipe)} was chosen: {visible(group.choice.why)}."
-    gains = "; ".join(_gains(group, row))
-    return f"For {place}, {named(row.recipe)} was chosen ({visible(group.choice.why)})" + (f": {gains}." if gains else ".")
+        return f"For {place}, no variant was chosen: {why}."
+    row = group.chosen
+    gains = list(_gains(group, row)) if row is not None else []
+    if not gains:
+        return f"For {place}, {named(group.choice.recipe)} was chosen: {why}."
+    return f"For {place}, {named(group.choice.recipe)} was chosen: {'; '.join(gains)}. {_reason(group, why)}"
+
+
+def _reason(group: Group, why: str) -> str:
+    """Why it was that one; the figures with which the reason begins are told already."""
+    rest = why.partition("; ")[2]
+    by = " and then ".join(metric_title(objective) for objective in group.objectives)
+    return f"It was chosen by {by}: {rest}." if rest and by else f"Why: {why}."
 
 
 def _gains(group: Group, row: Row) -> Iterator[str]:
@@ -80,11 +88,11 @@ def _gains(group: Group, row: Row) -> Iterator[str]:
     if drop.value is not None:
         yield _lost(drop, group)
     baseline = group.baseline
-    for column, noun in ((SIZE, "file"), (PEAK, "peak memory")):
+    for column, noun in ((SIZE, "the file is"), (PEAK, "peak memory is")):
         before = baseline.figure(column.name).value if baseline else None
         after = row.figure(column.name).value
         if before and after is not None and abs(after / before - 1) >= 0.005:
-            yield f"the {noun} is {share(1 - after / before)} {'smaller' if after < before else 'larger'} ({quantity(after, 'B')})"
+            yield f"{noun} {share(1 - after / before)} {'smaller' if after < before else 'larger'} ({quantity(after, 'B')})"
 
 
 def _with_interval(figure: Figure, unit: str) -> str:
