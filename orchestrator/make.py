@@ -21,7 +21,8 @@ from orchestrator.made import Made, ShapedWorkload, made_to_record, record_to_ma
 from orchestrator.site import Site
 from orchestrator.spec import BASELINE, CampaignSpec
 
-MAKE_LIMITS = Limits()
+MAKE_LIMITS = Limits(timeout_s=900.0)
+EVALUATE_LIMITS = Limits(timeout_s=1800.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def _evaluate(site: Site, making: Making, variant: Path, out: Path, cancelled: C
         out_dir=out,
         intra_op_threads=2,
     )
-    evaluation = run_task("evaluate", request, Evaluation, limits=MAKE_LIMITS, cancelled=cancelled)
+    evaluation = run_task("evaluate", request, Evaluation, limits=EVALUATE_LIMITS, cancelled=cancelled)
     _keep_tensors(site, evaluation.workload, out)
     return evaluation
 
@@ -123,7 +124,7 @@ def _shaped(site: Site, making: Making, variant: Path, folder: Path, cancelled: 
         request = EvaluateRequest(
             model=making.model, variant_path=variant, out_dir=out, input_shapes=shapes, accuracy=False, intra_op_threads=2
         )
-        files = run_task("evaluate", request, Evaluation, limits=MAKE_LIMITS, cancelled=cancelled).workload
+        files = run_task("evaluate", request, Evaluation, limits=EVALUATE_LIMITS, cancelled=cancelled).workload
         _keep_tensors(site, files, out)
         shaped.append(ShapedWorkload(input_shapes=shapes, files=files))
     return shaped

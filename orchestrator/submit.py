@@ -31,6 +31,7 @@ from orchestrator.site import Site, open_site
 from orchestrator.spec import BASELINE, CampaignSpec, ResolvedBudget
 from orchestrator.verdict import Budget
 
+TRIAL_LIMITS = Limits(timeout_s=120.0, file_bytes=2**30)
 INSPECT_LIMITS = Limits(memory_bytes=4 * 2**30, timeout_s=120.0, file_bytes=2**30)
 AS_GIVEN = Recipe(name=BASELINE, description="The model as given: nothing is done to it.", passes=())
 
@@ -74,7 +75,7 @@ def plan_bench(farm: Farm, model: Path, options: BenchOptions) -> CampaignSpec:
     profiles = Profiles(farm)
     device = farm.device(options.device)
     file = bare_model_file(model)
-    inspect_or_refuse(file)
+    inspect_or_refuse(file, input_shapes=options.config.input_shapes)
     return CampaignSpec(
         id=new_campaign_id(),
         name=f"bench {file.name}"[:200],
@@ -98,14 +99,22 @@ def resolve_protocol(written: ProtocolFile) -> Protocol:
         raise ConfigError(f"`protocol`: {error}") from error
 
 
-def inspect_or_refuse(model: ModelFile) -> ModelInfo:
-    """Open a model in a limited child process. Raises: UsageError when it cannot be run, with the reason."""
+def inspect_or_refuse(model: ModelFile, *, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> ModelInfo:
+    """Open a model and run it on a few of its samples, in limited child processes. Raises: UsageError, with the reason."""
     try:
         info = inspect_model_file(model.path)
     except ChildError as error:
         raise UsageError(f"the model {model.path} cannot be used: {error}") from error
     if info.problems:
         raise UsageError(f"the model {model.path} cannot be run: {'; '.join(info.problems)}")
+    with tempfile.TemporaryDirectory(prefix="thresher-try-") as folder:
+        request = EvaluateRequest(
+            model=model, variant_path=model.path, out_dir=Path(folder), accuracy=False, intra_op_threads=2, input_shapes=input_shapes or {}
+        )
+        try:
+            run_task("evaluate", request, Evaluation, limits=TRIAL_LIMITS)
+        except ChildError as error:
+            raise UsageError(f"the model {model.name} ({model.path}) cannot be run on its inputs: {error}") from error
     return info
 
 
