@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from agents.bench.protocol import Protocol
 from agents.run import LaunchKind, Outcome, Provenance, RunConfig, RunRecord
@@ -57,13 +57,28 @@ def _step(step: Step) -> page.Step:
         size_before_bytes=step.size_before_bytes,
         size_after_bytes=step.size_after_bytes,
         duration_s=step.duration_s,
-        details=tuple((str(key), _cut(value)) for key, value in list(step.details.items())[:_MOST_DETAILS]),
+        details=tuple((key.replace("_", " "), _cut(value)) for key, value in list(step.details.items())[:_MOST_DETAILS]),
     )
 
 
 def _cut(value: object) -> str:
-    text = str(value)
+    text = _words(value)
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
+
+
+def _words(value: object) -> str:
+    """A pass's parameter or detail for a person: `Add 4, Conv 15` instead of what JSON makes of it."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case Mapping():
+            return ", ".join(f"{key} {_words(each)}" for key, each in value.items()) or "none"
+        case list() | tuple():
+            return ", ".join(map(_words, value)) or "none"
+        case _:
+            return str(value)
 
 
 def _accuracy(found: Evaluation | None) -> str:
@@ -100,7 +115,7 @@ def absences(material: Material) -> tuple[page.Absence, ...]:
     counts: Counter[tuple[str, str, str]] = Counter()
     words: dict[tuple[str, str, str], str] = {}
     for metric, why, where in _absent(material):
-        key = (metric, re.sub(r"\d+(\.\d+)?", "#", why), where)
+        key = (metric, re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "#", why), where)
         counts[key] += 1
         words.setdefault(key, why)
     return tuple(page.Absence(key[0], words[key], count, key[2]) for key, count in counts.items())

@@ -60,8 +60,9 @@ def legend_of(rows: Iterable[Row]) -> tuple[list[str], list[str], list[str]]:
 
 
 def row_label(row: Row, limit: int) -> str:
-    """`3 int8-static`: the number in the table, which makes it unique, and as much of the name as there is room for."""
-    return f"{row.number}\u2002{isolated(short(row.recipe, limit))}"
+    """`3 int8-static`: the number in the table, which makes it unique, and as much of the name as there is room for. A side of a comparison has its letter in its name."""
+    name = isolated(short(row.recipe, limit))
+    return name if row.role in {Standing.A, Standing.B} else f"{row.number}\u2002{name}"
 
 
 def time_scale(longest_s: float) -> tuple[float, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +71,7 @@ ENERGY = _of_metric(
     "energy_per_inference_j", "energy", uncertainty=_LAUNCHES, source="measured or modelled, as each row's power source says"
 )
 
+_WITH_UNIT = re.compile(r"_(s|bytes|hz|j|c)$")
 _OPTIONAL = frozenset({ENERGY.name, ACCURACY.name, DROP.name})
 _ON_DEMAND = frozenset({P90.name})
 COLUMNS = (P50, RATIO, P90, ACCURACY, DROP, SIZE, PEAK, LOAD, FIRST, ENERGY)
@@ -88,8 +90,8 @@ def shown_columns(group: Group) -> tuple[Column, ...]:
 
 
 def metric_title(name: str) -> str:
-    """A metric's short title, its own name where it has none."""
-    return next((column.title for column in COLUMNS if column.name == name), name.replace("_", " "))
+    """A metric's short title, else its name in words without the unit."""
+    return next((column.title for column in COLUMNS if column.name == name), _WITH_UNIT.sub("", name).replace("_", " "))
 
 
 def unit_of(name: str, group: Group | None = None) -> str:

@@ -80,12 +80,12 @@ def number(value: float) -> str:
 
 
 def interval(figure: Figure, unit: str) -> str:
-    """The 95 % interval, `1.20 – 1.26 ms`; empty where there is none."""
+    """The 95 % interval, `1.20 to 1.26 ms`; empty where there is none."""
     if not figure.has_interval:
         return ""
     low, high = quantity(figure.low, unit), quantity(figure.high, unit)
     same_unit = "\u00a0" in low and low.rpartition("\u00a0")[2] == high.rpartition("\u00a0")[2]
-    return f"{low.rpartition(chr(0xA0))[0] if same_unit else low}\u00a0–\u00a0{high}"
+    return f"{low.rpartition(chr(0xA0))[0] if same_unit else low}\u00a0to\u00a0{high}"
 
 
 def share(value: float) -> str:

@@ -166,7 +166,9 @@ def _sizes(data: Sequence[dict[str, Any]]) -> alt.Scale:
 def _size_legend(data: Sequence[dict[str, Any]]) -> alt.Legend:
     known = [entry["kb"] for entry in data if entry["kb"] is not None]
     values = sorted({float(f"{value:.2g}") for value in (min(known), (min(known) + max(known)) / 2, max(known))}) if known else []
-    return alt.Legend(title="size (kB)", orient="right", values=values, format="~g", symbolStrokeColor="var(--muted)", symbolType="circle")
+    return alt.Legend(
+        title="size (kB)", orient="right", values=values, format=".3~r", symbolStrokeColor="var(--muted)", symbolType="circle"
+    )
 
 
 def _whiskers(rows: Sequence[Row], across: _Axis, up: _Axis, looks: tuple[list[str], list[str]]) -> list[alt.Chart]:

@@ -45,7 +45,7 @@ def _measured(report: Report) -> str:
     if not rows:
         return f"Campaign {named(report.name)}, begun {moment(report.created_at)} UTC, has measured nothing yet."
     variants = plural(rows, "row", "rows") if len(report.groups) > 1 else plural(rows, "variant")
-    return f"{variants} of {models} on {devices}: {plural(launches, 'launch', 'launches')}{by}, begun {moment(report.created_at)} UTC."
+    return f"{variants} of {models} on {devices}: {plural(launches, 'launch', 'launches')}{by}."
 
 
 def _listed(names: dict[str, None]) -> str:

@@ -181,7 +181,7 @@ class PageMaker:
         )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def maker() -> Callable[..., PageMaker]:
     """Makes a maker of pages with a seed."""
     return PageMaker

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dashboards.report.columns import metric_title
 from dashboards.report.figures import columns, duration, interval, isolated, number, quantity, share, short, visible
 from dashboards.report.page import Figure
 
@@ -56,12 +57,21 @@ def test_nothing_but_zero_is_shown_as_zero() -> None:
 
 
 def test_an_interval_names_its_unit_once() -> None:
-    assert interval(Figure(1.23e-4, 1.2e-4, 1.26e-4), "s") == "120\u00a0–\u00a0126\u00a0µs"
-    assert interval(Figure(1e-3, 9.9e-4, 1.01e-3), "s") == "990\u00a0µs\u00a0–\u00a01.01\u00a0ms"
-    assert interval(Figure(0.62, 0.6, 0.65), "1") == "0.600\u00a0–\u00a00.650"
+    assert interval(Figure(1.23e-4, 1.2e-4, 1.26e-4), "s") == "120\u00a0to\u00a0126\u00a0µs"
+    assert interval(Figure(1e-3, 9.9e-4, 1.01e-3), "s") == "990\u00a0µs\u00a0to\u00a01.01\u00a0ms"
+    assert interval(Figure(0.62, 0.6, 0.65), "1") == "0.600\u00a0to\u00a00.650"
     assert interval(Figure(1.0), "s") == ""
 
 
 def test_shares_and_durations() -> None:
     assert [share(0.621), share(0.0312), share(0.002)] == ["62\u00a0%", "3.1\u00a0%", "0.20\u00a0%"]
     assert [duration(5), duration(125), duration(3780)] == ["5\u00a0s", "2\u00a0min 5\u00a0s", "1\u00a0h 3\u00a0min"]
+
+
+def test_a_metric_without_a_column_is_named_without_its_unit() -> None:
+    assert [metric_title(name) for name in ("latency_p50_s", "latency_p99_s", "temperature_c", "ops")] == [
+        "p50",
+        "latency p99",
+        "temperature",
+        "ops",
+    ]

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -58,10 +59,8 @@ class Tree(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def seven() -> tuple[Report, str]:
-    from tests.dashboards.conftest import PageMaker
-
-    report = PageMaker().report()
+def seven(maker: Maker) -> tuple[Report, str]:
+    report = maker().report()
     return report, render_report(report)
 
 
@@ -122,7 +121,7 @@ def test_the_summary_says_what_was_chosen_and_what_it_gains(seven: tuple[Report,
     assert "int8-static was chosen: one inference takes" in chosen
     assert chosen.endswith("It was chosen by p50: 5 of 7 meet the budget.")
     assert re.search(
-        r"one inference takes [\d.]+ µs \(95 %: \d+ – \d+ µs\); 0\.\d+ × \(95 %: [^)]+\) the baseline's time; top1 loses",
+        r"one inference takes [\d.]+ µs \(95 %: \d+ to \d+ µs\); 0\.\d+ × \(95 %: [^)]+\) the baseline's time; top1 loses",
         chosen.replace("\u00a0", " "),
     )
     assert "the file is 6" in chosen and "smaller" in chosen
@@ -186,7 +185,7 @@ def test_a_comparison_has_a_page_of_its_own(maker: Maker) -> None:
     html = render_report(replace(report, groups=(group,), comparison=compared))
     text = Tree(html).text("main")
     assert "B: int8-static against A: fp32: faster" in text
-    assert "0.62095 %: 0.600 – 0.640" in text and "B takes 0.62 times as long." in text
+    assert "0.62095 %: 0.600 to 0.640" in text and "B takes 0.62 times as long." in text
     assert 'class="rows"' not in html
     nothing = replace(compared, verdict=None, ratio=Figure(why="no block"), a_p50_s=None, b_p50_s=None, blocks=0, floor=None, resolves=None)
     assert "inconclusive" in render_report(replace(report, groups=(group,), comparison=nothing))
@@ -227,6 +226,11 @@ def test_without_the_libraries_of_charts_there_is_a_page_and_how_to_get_them(mak
     html = render_report(maker().report())
     assert "pip install &#39;thresher[report]&#39;" in html and "<svg" not in html
     assert html.count("<table") > 5
+
+
+def test_charts_cost_nothing_until_they_are_drawn() -> None:
+    code = "import dashboards.report.render, sys; sys.exit(len({'altair', 'vl_convert'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 def _chromium() -> str:
