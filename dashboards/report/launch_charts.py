@@ -24,7 +24,7 @@ MAX_LINES = 24
 """Launches of one row that are drawn; of more, so many are taken evenly."""
 
 _LABELS_PX = 180
-_LABEL_COLUMNS = 26
+_LABEL_COLUMNS = 24
 _LEAST_ROW_PX = 22.0
 _BETWEEN_ROWS_PX = 8.0
 
