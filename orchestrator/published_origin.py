@@ -15,7 +15,7 @@ from optimizers.recipes import RECIPES
 from optimizers.variant import Step
 from orchestrator.made import Made
 from orchestrator.published_rows import Material, place_of
-from orchestrator.spec import BASELINE, CampaignSpec
+from orchestrator.spec import BASELINE
 
 _MOST_DETAILS = 16
 _MOST_TEXT = 300
@@ -190,7 +190,7 @@ def commands(material: Material, groups: Sequence[page.Group]) -> tuple[page.Com
     rows = f"thresher campaign show {spec.id} --format json"
     verdict = f"thresher record list --campaign {spec.id} --kind verdict --format json"
     general = (
-        (f"the same {'comparison' if spec.comparison else 'campaign'}, measured anew", _again(spec)),
+        (f"the same {'comparison' if spec.comparison else 'campaign'}, measured anew", spec.command),
         ("this page", f"thresher campaign report {spec.id} -o report.html"),
         ("what was concluded, as JSON", verdict if spec.comparison else rows),
         ("every launch with its figures", f"thresher record list --campaign {spec.id} --kind run --limit 100000 --format json"),
@@ -200,17 +200,6 @@ def commands(material: Material, groups: Sequence[page.Group]) -> tuple[page.Com
     )
     found = [page.Command(gives, text) for gives, text in general if text]
     return (*found, *_compare_commands(material, groups))
-
-
-def _again(spec: CampaignSpec) -> str:
-    """What was typed, with those options that the spec shows and the text does not."""
-    text = spec.command
-    if not text.startswith(("thresher compare ", "thresher bench ")):
-        return text
-    options = _options(spec.protocol, spec.configs[0].threads)
-    if spec.comparison is not None and spec.comparison.blocks is not None:
-        options += f" --blocks {spec.comparison.blocks}"
-    return text if " --" in text.partition(" --device ")[2] else text + options
 
 
 def _options(protocol: Protocol, threads: int) -> str:

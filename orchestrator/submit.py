@@ -36,7 +36,7 @@ INSPECT_LIMITS = Limits(memory_bytes=4 * 2**30, timeout_s=120.0, file_bytes=2**3
 AS_GIVEN = Recipe(name=BASELINE, description="The model as given: nothing is done to it.", passes=())
 
 
-def plan_campaign(farm: Farm, file: Path) -> CampaignSpec:
+def plan_campaign(farm: Farm, file: Path, *, command: str = "") -> CampaignSpec:
     """The campaign of a file, resolved against the farm; every model was opened once, in a child process.
 
     Raises: ConfigError and other UsageErrors, each saying what to do.
@@ -57,7 +57,7 @@ def plan_campaign(farm: Farm, file: Path) -> CampaignSpec:
         budgets=_budgets(campaign, devices, profiles),
         protocol=resolve_protocol(campaign.protocol),
         seed=campaign.seed,
-        command=f"thresher campaign run {file.name}",
+        command=command,
     )
 
 
@@ -70,7 +70,7 @@ class BenchOptions:
     protocol: ProtocolFile
 
 
-def plan_bench(farm: Farm, model: Path, options: BenchOptions) -> CampaignSpec:
+def plan_bench(farm: Farm, model: Path, options: BenchOptions, *, command: str = "") -> CampaignSpec:
     """A campaign of one model file as it is, on one device, on random inputs. Raises: UsageError."""
     profiles = Profiles(farm)
     device = farm.device(options.device)
@@ -87,7 +87,7 @@ def plan_bench(farm: Farm, model: Path, options: BenchOptions) -> CampaignSpec:
         budgets=(ResolvedBudget(model=file.name, profile=device.profile, budget=Budget()),),
         protocol=resolve_protocol(options.protocol),
         seed=0,
-        command=f"thresher bench {model.name}",
+        command=command,
     )
 
 

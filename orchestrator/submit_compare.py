@@ -12,11 +12,9 @@ from optimizers.recipes import RECIPES
 from optimizers.variant import Recipe
 from orchestrator.campaign import load_recipe
 from orchestrator.campaign_file import ProtocolFile
-from orchestrator.comparing import ComparisonOutcome, record_to_comparison
-from orchestrator.errors import NotFound, OrchestratorError, UsageError
+from orchestrator.errors import NotFound, UsageError
 from orchestrator.farm import Farm
 from orchestrator.made import record_to_made
-from orchestrator.progress import read_progress
 from orchestrator.records import RecordKind
 from orchestrator.site import Site, open_site
 from orchestrator.spec import BASELINE, CampaignSpec, PairedComparison, Side
@@ -36,7 +34,7 @@ class CompareOptions:
     blocks: int | None
 
 
-def plan_compare(farm: Farm, sides: tuple[str, str], model: Path, options: CompareOptions) -> CampaignSpec:
+def plan_compare(farm: Farm, sides: tuple[str, str], model: Path, options: CompareOptions, *, command: str = "") -> CampaignSpec:
     """A comparison of two variants of a model on one device. Raises: UsageError."""
     file = bare_model_file(model) if model.suffix == ".onnx" else load_model_file(model)
     inspect_or_refuse(file)
@@ -52,19 +50,9 @@ def plan_compare(farm: Farm, sides: tuple[str, str], model: Path, options: Compa
         configs=(options.config,),
         devices=(device_ref(device, Profiles(farm)),),
         protocol=resolve_protocol(options.protocol),
-        command=f"thresher compare {sides[0]} {sides[1]} --model {model.name} --device {device.name}",
+        command=command,
         comparison=PairedComparison(a=found[0][1], b=found[1][1], blocks=options.blocks),
     )
-
-
-def comparison_of(farm: Farm, campaign_id: str) -> ComparisonOutcome:
-    """What a comparison came to. Raises: OrchestratorError when it came to nothing."""
-    with open_site(farm) as site:
-        found = site.log.newest(1, kind=RecordKind.VERDICT, campaign_id=campaign_id)
-        if not found:
-            stage = read_progress(site.campaigns.get(campaign_id))
-            raise OrchestratorError(f"the comparison came to no end: {stage.what or stage.stage}")
-    return record_to_comparison(found[0])
 
 
 def _side(site: Site, model: ModelFile, text: str, letter: str) -> tuple[Recipe, Side]:

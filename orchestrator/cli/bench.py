@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import AcceptDisturbedOption, FarmOption, FormatOption
+from orchestrator.cli.options import AcceptDisturbedOption, FarmOption, FormatOption, typed
 from orchestrator.cli.output import Format, note, print_record, say
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def bench(
         device=device, config=config, protocol=ProtocolFile(name=protocol, launches=launches, accept_disturbed=accept_disturbed)
     )
     with _farm(farm) as site_farm:
-        spec = plan_bench(site_farm, model, options)
+        spec = plan_bench(site_farm, model, options, command=typed())
         submit(site_farm, spec)
         follow_campaign(site_farm, spec.id, Format.JSON)
         row, inputs = _result(site_farm, spec.id)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import FarmOption, FormatOption
+from orchestrator.cli.options import FarmOption, FormatOption, typed
 from orchestrator.cli.output import Column, Format, note, print_record, print_table, say
 
 app = typer.Typer(no_args_is_help=True, help="Make variants of a model, measure them on devices, check accuracy and budgets, choose.")
@@ -34,7 +34,7 @@ def run(
     from orchestrator.submit import plan_campaign, submit
 
     site_farm = find_farm(file.parent, override=farm)
-    spec = plan_campaign(site_farm, file)
+    spec = plan_campaign(site_farm, file, command=typed())
     if dry_run:
         show_plan(spec, format)
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.campaigns import CampaignStatus
 from orchestrator.cli.output import Column, Format, note, print_record, print_table, say, stderr
 from orchestrator.cli.signals import stop_on_signals
+from orchestrator.comparing import ComparisonOutcome, record_to_comparison
 from orchestrator.farm import Farm
 from orchestrator.progress import Stage, read_progress
 from orchestrator.result import CampaignResult, Pair, RowResult, record_to_result
@@ -104,7 +105,7 @@ def finish(farm: Farm, campaign_id: str, ended: Ended, *, format: Format, report
                 print_record("campaign", {"id": row.id, "status": row.status})
             note(f"campaign {row.id} is {row.status}; go on with: thresher campaign resume {row.id}")
             return 130
-        result = print_result(site, campaign_id, format)
+        code = print_result(site, campaign_id, format)
         if report is not None:
             from orchestrator.publish import write_report
 
@@ -113,11 +114,11 @@ def finish(farm: Farm, campaign_id: str, ended: Ended, *, format: Format, report
     if row.status is CampaignStatus.FAILED:
         note(f"campaign {row.id} failed: {read_progress(row).what}")
         return 3
-    return 0 if result is not None and any(choice.variant for choice in result.choices) else 1
+    return code
 
 
-def print_result(site: Site, campaign_id: str, format: Format) -> CampaignResult | None:
-    """Print a campaign's result, or where it stands when it has none yet."""
+def print_result(site: Site, campaign_id: str, format: Format) -> int:
+    """Print what a campaign or comparison came to, or where it stands when it has come to nothing yet; gives the exit code."""
     from orchestrator.records import RecordKind
 
     row = site.campaigns.get(campaign_id)
@@ -128,18 +129,37 @@ def print_result(site: Site, campaign_id: str, format: Format) -> CampaignResult
             print_record("campaign", {"id": row.id, "status": row.status, "progress": stage.model_dump(mode="json")})
         else:
             say(f"campaign {row.id} is {row.status}: {_words(stage)} {stage.done}/{stage.total}")
-        return None
-    result = record_to_result(found[0])
+        return 0
+    if CampaignSpec.model_validate_json(row.spec).comparison is not None:
+        outcome = record_to_comparison(found[0])
+        print_comparison(outcome, format)
+        return outcome.exit_code
+    return _print_campaign(record_to_result(found[0]), format)
+
+
+def print_comparison(outcome: ComparisonOutcome, format: Format) -> None:
+    """Print what a paired comparison shows."""
+    if format is Format.JSON:
+        print_record("comparison", outcome.model_dump(mode="json"))
+        return
+    say(f"{outcome.b_recipe}  against  {outcome.a_recipe}  on {outcome.device}: {outcome.verdict or 'inconclusive'}")
+    say(f"  ratio of p50 (B ÷ A, below 1 is faster): {ranged(outcome.ratio, outcome.ratio_ci, 1)}  [95 %], {outcome.blocks} blocks")
+    say(f"  p50: A {ranged(outcome.a_p50_s, None, 1e3)} ms, B {ranged(outcome.b_p50_s, None, 1e3)} ms")
+    say(f"  {outcome.why}")
+
+
+def _print_campaign(result: CampaignResult, format: Format) -> int:
+    code = 0 if any(choice.variant for choice in result.choices) else 1
     if format is Format.JSON:
         for record in result.json_records():
             print_record("campaign", record)
-        return result
+        return code
     for model in dict.fromkeys(each.model for each in result.rows):
         _print_rows(f"{model}", [each for each in result.rows if each.model == model])
     for choice in result.choices:
         say(f"chosen for {choice.device_profile}: {choice.recipe or 'none'} ({choice.why})")
     say(f"campaign {result.id}: {result.status}")
-    return result
+    return code
 
 
 _COLUMNS = (

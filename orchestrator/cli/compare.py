@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import AcceptDisturbedOption, FarmOption, FormatOption
-from orchestrator.cli.output import Format, note, print_record, say
+from orchestrator.cli.options import AcceptDisturbedOption, FarmOption, FormatOption, typed
+from orchestrator.cli.output import Format
 
 
 def compare(
@@ -24,6 +24,7 @@ def compare(
         Literal["quick", "standard"], typer.Option(help="quick: half a second a launch; standard: five and more.")
     ] = "quick",
     accept_disturbed: AcceptDisturbedOption = False,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write the HTML report there, too.")] = None,
     farm: FarmOption = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
@@ -36,10 +37,10 @@ def compare(
     """
     from agents.run import RunConfig
     from orchestrator.campaign_file import ProtocolFile
-    from orchestrator.cli.campaign_view import follow_campaign, ranged
+    from orchestrator.cli.campaign_view import finish, follow_campaign
     from orchestrator.farm import find_farm
     from orchestrator.submit import submit
-    from orchestrator.submit_compare import CompareOptions, comparison_of, plan_compare
+    from orchestrator.submit_compare import CompareOptions, plan_compare
 
     site_farm = find_farm(Path.cwd(), override=farm)
     options = CompareOptions(
@@ -48,17 +49,7 @@ def compare(
         protocol=ProtocolFile(name=protocol, accept_disturbed=accept_disturbed),
         blocks=blocks,
     )
-    spec = plan_compare(site_farm, (a, b), model, options)
+    spec = plan_compare(site_farm, (a, b), model, options, command=typed())
     submit(site_farm, spec)
     ended = follow_campaign(site_farm, spec.id, format)
-    if ended.stopped:
-        note(f"comparison {spec.id} was stopped; go on with: thresher campaign resume {spec.id}")
-        raise typer.Exit(130)
-    result = comparison_of(site_farm, spec.id)
-    if format is Format.JSON:
-        print_record("comparison", {"a": a, "b": b, **result.model_dump(mode="json")})
-    else:
-        say(f"{b} against {a} on {result.device}: {result.verdict or 'inconclusive'}")
-        say(f"  ratio of p50 (B ÷ A, below 1 is faster): {ranged(result.ratio, result.ratio_ci, 1)}  [95 %]")
-        say(f"  p50: A {ranged(result.a_p50_s, None, 1e3)} ms, B {ranged(result.b_p50_s, None, 1e3)} ms; {result.why}")
-    raise typer.Exit(result.exit_code)
+    raise typer.Exit(finish(site_farm, spec.id, ended, format=format, report=report))

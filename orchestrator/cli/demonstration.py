@@ -8,6 +8,7 @@ import psutil
 
 from orchestrator.campaigns import CampaignStatus
 from orchestrator.cli.campaign_view import finish, follow_campaign
+from orchestrator.cli.options import typed
 from orchestrator.cli.output import Format, note
 from orchestrator.example import FILES, write_example
 from orchestrator.farm import Farm, find_farm
@@ -25,7 +26,7 @@ def run_demo(directory: Path, format: Format) -> int:
         write_example(directory)
     farm = find_farm(directory, override=directory)
     note("a network trained on handwritten digits, its variants measured on this machine with the short protocol `quick`")
-    spec = plan_campaign(farm, directory / "campaign.yaml")
+    spec = plan_campaign(farm, directory / "campaign.yaml", command=typed())
     busy = psutil.cpu_percent(interval=1.0) / 100
     if busy > BUSY:
         note(f"other processes use {busy:.0%} of this machine's CPUs: disturbed launches are counted here, as a series of its own")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,3 +22,8 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AcceptDisturbedOption = Annotated[
     bool, typer.Option("--accept-disturbed", help="Count launches that other processes disturbed, too: for shared machines.")
 ]
+
+
+def typed() -> str:
+    """The command as it was typed, to be repeated."""
+    return shlex.join(["thresher", *sys.argv[1:]])
