@@ -147,7 +147,7 @@ class CampaignFile(Section):
     recipes: tuple[RecipeEntry, ...] = Field(
         min_length=1,
         max_length=1000,
-        description="recipes that ship, by name (`thresher optimize --help`), recipe files, or recipes written out",
+        description="recipes that ship, by name (fp32, fp16, int8-dynamic, int8-static, ...), recipe files, or recipes written out",
     )
     configs: tuple[RunConfig, ...] = Field(
         default=(RunConfig(),),

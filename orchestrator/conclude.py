@@ -89,11 +89,12 @@ def _judged(site: Site, material: _Material) -> tuple[NewRecord, CampaignStatus]
         )
     )
     status = _status(rows, cancelled=material.cancelled)
+    warnings = {(each.model, each.variant.id): each.variant.warnings for each in material.made if each.variant is not None}
     result = CampaignResult(
         id=spec.id,
         name=spec.name,
         status=status,
-        rows=(*map(row_result, rows), *_refused(material)),
+        rows=(*(row_result(row, warnings=warnings.get((row.model, row.variant), ())) for row in rows), *_refused(material)),
         choices=tuple(map(choice_result, choices)),
     )
     return result_to_record(result), status

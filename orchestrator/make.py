@@ -14,10 +14,10 @@ from optimizers.evaluate import EvaluateRequest, Evaluation
 from optimizers.golden import WorkloadFiles
 from optimizers.make import MakeRequest, MakeResult
 from optimizers.model_file import ModelFile
-from optimizers.variant import Recipe
+from optimizers.variant import Recipe, Variant
 from orchestrator.child import Limits, Stopped, run_task
 from orchestrator.errors import ChildCrashed, ChildError, ChildLimit
-from orchestrator.made import Made, ShapedWorkload, made_to_record, record_to_made
+from orchestrator.made import Made, ShapedWorkload, made_id, made_to_record, record_to_made
 from orchestrator.site import Site
 from orchestrator.spec import BASELINE, CampaignSpec
 
@@ -70,6 +70,10 @@ def _made(site: Site, making: Making, folder: Path, cancelled: Callable[[], bool
     )
     if result.variant is None or result.path is None:
         return _none(making, result.why or "the recipe made nothing")
+    if (twin := _twin(site, making, result.variant)) is not None:
+        return _none(
+            making, f"it gives the very file of {twin}, which is measured: {'; '.join(result.variant.warnings) or 'nothing differs'}"
+        )
     site.store.put_file(result.path)
     if result.variant.external is not None:
         site.store.put_file(result.path.parent / result.variant.external.file_name)
@@ -84,6 +88,18 @@ def _made(site: Site, making: Making, folder: Path, cancelled: Callable[[], bool
         statistics=_keep_statistics(site, evaluation, folder / "evaluation"),
         shaped=tuple(_shaped(site, making, result.path, folder, cancelled)),
     )
+
+
+def _twin(site: Site, making: Making, variant: Variant) -> str | None:
+    """The recipe of the campaign that made the same bytes of this model already. The sides of a comparison may be equal."""
+    if making.spec.comparison is not None:
+        return None
+    for recipe in making.spec.recipes:
+        record = site.log.find(made_id(making.spec.id, making.model.name, recipe.name))
+        found = record_to_made(record).variant if record is not None else None
+        if found is not None and (found.sha256, found.external) == (variant.sha256, variant.external):
+            return recipe.name
+    return None
 
 
 def _again(site: Site, making: Making, record_id: str) -> Made:

@@ -66,6 +66,7 @@ class RowResult(Value):
     checks: tuple[CheckResult, ...]
     meets_budget: bool | None
     on_front: bool
+    warnings: tuple[str, ...] = Field(default=(), description="what making the variant had to say")
     notes: Mapping[str, str] = Field(default_factory=dict, description="absent value to the reason")
 
 
@@ -107,7 +108,7 @@ class CampaignResult(Value):
         ]
 
 
-def row_result(row: Row) -> RowResult:
+def row_result(row: Row, *, warnings: tuple[str, ...] = ()) -> RowResult:
     """A judged row as it is stored."""
     notes = {
         name: estimate.why
@@ -156,6 +157,7 @@ def row_result(row: Row) -> RowResult:
         checks=tuple(_check(check) for check in row.checks),
         meets_budget=row.meets_budget,
         on_front=row.on_front,
+        warnings=warnings,
         notes=notes,
     )
 
@@ -177,6 +179,7 @@ def refused_row(made: Made, device: DeviceRef) -> RowResult:
         "tainted": 0,
         "checks": (),
         "on_front": False,
+        "warnings": (),
         "notes": {},
     }
     return RowResult.model_validate(fields | known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from agents.bench.protocol import Protocol
 from agents.errors import AgentError
+from agents.host.probe import list_providers
 from agents.run import DeviceRef, RunConfig
+from device_profiles.field_errors import did_you_mean
 from device_profiles.load import load_profile, profile_files
 from device_profiles.profile import DeviceProfile
 from optimizers.evaluate import EvaluateRequest, Evaluation
@@ -19,15 +22,15 @@ from optimizers.inspect_model import InspectRequest, ModelInfo
 from optimizers.model_file import ModelFile, bare_model_file
 from optimizers.recipes import find_recipe
 from optimizers.variant import Recipe
+from orchestrator.address import LocalAddress
 from orchestrator.campaign import Campaign, load_campaign, resolve_budget, select_devices
 from orchestrator.campaign_file import ProtocolFile
-from orchestrator.campaigns import OVER, CampaignRow, CampaignStatus
 from orchestrator.canonical import canonical_json
 from orchestrator.child import Limits, run_task
 from orchestrator.errors import ChildError, ConfigError, UsageError
 from orchestrator.farm import HOST, Farm, FarmDevice
 from orchestrator.records import NewRecord, RecordKind
-from orchestrator.site import Site, open_site
+from orchestrator.site import open_site
 from orchestrator.spec import BASELINE, CampaignSpec, ResolvedBudget
 from orchestrator.verdict import Budget
 
@@ -44,6 +47,9 @@ def plan_campaign(farm: Farm, file: Path, *, command: str = "") -> CampaignSpec:
     profiles = Profiles(farm)
     campaign = load_campaign(file, profiles=[*profile_files(farm.profiles_dir), HOST])
     devices = select_devices(campaign.devices, farm.devices, platforms={d.profile: profiles.get(d.profile).platform for d in farm.devices})
+    if any(isinstance(device.address, LocalAddress) for device in devices):
+        for config in campaign.configs:
+            check_config(config)
     for model in campaign.models:
         inspect_or_refuse(model)
     return CampaignSpec(
@@ -74,6 +80,12 @@ def plan_bench(farm: Farm, model: Path, options: BenchOptions, *, command: str =
     """A campaign of one model file as it is, on one device, on random inputs. Raises: UsageError."""
     profiles = Profiles(farm)
     device = farm.device(options.device)
+    if model.suffix not in {".onnx", ".ort"}:
+        raise UsageError(
+            f"{model.name} is not an .onnx or .ort file: a model.yaml is measured by a campaign, or compared with `thresher compare`"
+        )
+    if isinstance(device.address, LocalAddress):
+        check_config(options.config)
     file = bare_model_file(model)
     inspect_or_refuse(file, input_shapes=options.config.input_shapes)
     return CampaignSpec(
@@ -89,6 +101,20 @@ def plan_bench(farm: Farm, model: Path, options: BenchOptions, *, command: str =
         seed=0,
         command=command,
     )
+
+
+def check_config(config: RunConfig) -> None:
+    """Whether this machine can run a configuration. Raises: UsageError with what it has."""
+    wrong = [cpu for cpu in config.affinity if cpu not in os.sched_getaffinity(0)]
+    if wrong:
+        have = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+        raise UsageError(f"this machine has no CPU {wrong[0]} that this process may use: there are {have}")
+    if config.provider == RunConfig().provider:
+        return
+    providers = list_providers()
+    if providers is not None and config.provider not in providers:
+        hint = did_you_mean(config.provider, providers, noun="execution providers of this machine's ONNX Runtime")
+        raise UsageError(f"there is no execution provider {config.provider!r}: {hint}")
 
 
 def resolve_protocol(written: ProtocolFile) -> Protocol:
@@ -107,6 +133,10 @@ def inspect_or_refuse(model: ModelFile, *, input_shapes: Mapping[str, tuple[int,
         raise UsageError(f"the model {model.path} cannot be used: {error}") from error
     if info.problems:
         raise UsageError(f"the model {model.path} cannot be run: {'; '.join(info.problems)}")
+    names = [port.name for port in info.inputs]
+    for name in input_shapes or {}:
+        if name not in names:
+            raise UsageError(f"the model {model.name} has no input {name!r}: {did_you_mean(name, names, noun='inputs')}")
     with tempfile.TemporaryDirectory(prefix="thresher-try-") as folder:
         request = EvaluateRequest(
             model=model, variant_path=model.path, out_dir=Path(folder), accuracy=False, intra_op_threads=2, input_shapes=input_shapes or {}
@@ -142,16 +172,6 @@ def submit(farm: Farm, spec: CampaignSpec) -> None:
         site.campaigns.create(spec.id, name=spec.name, lab_host=spec.lab_host, spec=spec.model_dump_json())
         body = canonical_json(spec)
         site.log.append(NewRecord(id=f"campaign-{spec.id}", kind=RecordKind.CAMPAIGN, body=body, campaign_id=spec.id))
-
-
-def cancel_campaign(site: Site, campaign_id: str) -> CampaignRow:
-    """Ask a campaign to stop for good; one that no worker has begun is over at once. Raises: UsageError when it is over."""
-    row = site.campaigns.get(campaign_id)
-    if row.status in OVER:
-        raise UsageError(f"campaign {campaign_id} is over already: {row.status}")
-    site.campaigns.request_cancel(campaign_id)
-    site.campaigns.set_status(campaign_id, CampaignStatus.CANCELLED, only_from={CampaignStatus.QUEUED})
-    return site.campaigns.get(campaign_id)
 
 
 def new_campaign_id() -> str:

@@ -47,11 +47,11 @@ class Stopping(BaseException):
 
 
 class Work:
-    """The work of one worker: a context manager. Steps may run in several threads, one a device."""
+    """The work of one worker: a context manager. Steps may run in several threads, one a device; `stopping` ends them all."""
 
-    def __init__(self, farm: Farm, *, stopping: threading.Event) -> None:
+    def __init__(self, farm: Farm) -> None:
         self.farm = farm
-        self.stopping = stopping
+        self.stopping = threading.Event()
         self._stack = ExitStack()
         self._active = 0
         self._planned: dict[tuple[str, str], Mapping[str, Job]] = {}
@@ -75,6 +75,8 @@ class Work:
         from importlib.metadata import version
 
         Workers(self.site.database).started(self.farm.lab_host, pid=os.getpid(), version=version("thresher"))
+        for row in self.site.campaigns.list(status={CampaignStatus.INTERRUPTED}, lab_host=self.farm.lab_host):
+            self.site.campaigns.set_status(row.id, CampaignStatus.RUNNING, only_from={CampaignStatus.INTERRUPTED})  # the engine goes on
         end_orphans()
         for left in self.scratch.parent.iterdir():
             if left != self.scratch:
@@ -103,8 +105,9 @@ class Work:
         Progress(self.site.campaigns, campaign_id).failed(why)
         self.site.campaigns.set_status(campaign_id, CampaignStatus.FAILED, only_from=set(CampaignStatus) - OVER)
 
-    def wait_until_quiet(self) -> None:
-        """After `stopping` was set: until the steps in progress have ended their runners and let go."""
+    def stop(self) -> None:
+        """End the steps in progress, with their runners, and wait until they have let go."""
+        self.stopping.set()
         deadline = time.monotonic() + _QUIET_S
         while self._active and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -80,20 +80,21 @@ def work_on(farm: Farm, campaign_id: str | None, *, stopping: threading.Event, t
     """
     from orchestrator.engine import Engine  # slow to import: only where the engine runs
 
-    with WorkerLock(farm), Work(farm, stopping=stopping) as work:
+    with WorkerLock(farm), Work(farm) as work:
         work.take_over()
         with Engine(work, database_url=farm.database_url, lab_host=farm.lab_host) as engine:
             if campaign_id is not None:
                 engine.submit(campaign_id)
-            _serve(work, engine, campaign_id, tick)
-            if stopping.is_set():
-                work.wait_until_quiet()
+            try:
+                _serve(work, engine, campaign_id, stopping=stopping, tick=tick)
+            finally:
+                work.stop()
         work.leave()
 
 
-def _serve(work: Work, engine: Engine, campaign_id: str | None, tick: Callable[[], None]) -> None:
+def _serve(work: Work, engine: Engine, campaign_id: str | None, *, stopping: threading.Event, tick: Callable[[], None]) -> None:
     beat = 0.0
-    while not work.stopping.is_set() and not (campaign_id is not None and engine.ended(campaign_id)):
+    while not stopping.is_set() and not (campaign_id is not None and engine.ended(campaign_id)):
         if time.monotonic() - beat > _HEARTBEAT_S:
             beat = time.monotonic()
             work.heartbeat()
@@ -101,7 +102,7 @@ def _serve(work: Work, engine: Engine, campaign_id: str | None, tick: Callable[[
             for queued in work.queued() if campaign_id is None else ():
                 engine.submit(queued)
         tick()
-        work.stopping.wait(_POLL_S)
+        stopping.wait(_POLL_S)
     _mark_failures(work, engine)
 
 

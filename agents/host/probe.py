@@ -100,23 +100,25 @@ def _max_frequency_hz(cpus: tuple[int, ...]) -> int | None:
     return max((int(text) * 1000 for text in texts if text.isdigit()), default=None)
 
 
-def _execution_providers() -> tuple[ExecutionProvider, ...] | None:
-    """Those of the installed ONNX Runtime, None if it cannot say. A process of its own: importing it here costs memory and threads."""
+def list_providers() -> tuple[str, ...] | None:
+    """Execution providers of the installed ONNX Runtime, None if it cannot say.
+
+    A process of its own asks: importing it here costs memory and threads.
+    """
     try:
         same_packages = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = LocalTransport(environment=same_packages).run([sys.executable, "-P", "-c", _LIST_PROVIDERS], timeout_s=_IMPORT_TIMEOUT_S)
-        names = json.loads(done.stdout)
+        return tuple(name for name in map(str, json.loads(done.stdout)) if name not in _REMOTE_PROVIDERS)
     except (AgentError, ValueError):
         return None
-    return tuple(
-        ExecutionProvider(
-            name=name,
-            unit=_UNITS.get(name),
-            precisions=("float32", "float16", "int8") if name == "CPUExecutionProvider" else None,
-        )
-        for name in names
-        if name not in _REMOTE_PROVIDERS
-    )
+
+
+def _execution_providers() -> tuple[ExecutionProvider, ...] | None:
+    names = list_providers()
+    if names is None:
+        return None
+    precisions = {"CPUExecutionProvider": ("float32", "float16", "int8")}
+    return tuple(ExecutionProvider(name=name, unit=_UNITS.get(name), precisions=precisions.get(name)) for name in names)
 
 
 def _runtime_version() -> str | None:

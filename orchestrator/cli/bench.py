@@ -36,7 +36,8 @@ def bench(
 ) -> None:
     """Measure how fast a model is on a device and what memory it needs: no other file is needed.
 
-    Inputs are random numbers (said in the output), so there is no accuracy. Without a farm nothing is kept.
+    Inputs are random numbers (said in the output), so there is no accuracy. In a farm the records are kept there; elsewhere
+    nothing is kept.
 
     Example:  thresher bench mobilenet.onnx --threads 2
     """
@@ -126,6 +127,6 @@ def _show(row: RowResult, inputs: str, protocol: str) -> None:
     say(f"  session load                  {quantity(row.session_load_s, 's')}")
     say(f"  peak memory                   {quantity(row.peak_memory_bytes, 'B')}  ({row.memory_definition or 'not measured'})")
     say(f"  model file                    {quantity(row.size_bytes, 'B')}")
-    say(f"  {row.launches_ok} launches, protocol {protocol}; inputs: {inputs}; no accuracy without labelled samples (write a model.yaml)")
+    say(f"  {row.launches_ok} good launches (timed, memory and checks), protocol {protocol}; inputs: {inputs}; no accuracy without labelled samples (write a model.yaml)")
     for name, why in row.notes.items():
         note(f"  {name}: {why}")

@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Make variants of a model, measure 
 CampaignId = Annotated[str, typer.Argument(metavar="ID", help="A campaign's id or the beginning of it; `last` for the newest.")]
 
 
-@app.command(epilog="Example:  thresher campaign run campaign.yaml --format json | tail -1 | jq .chosen")
+@app.command(epilog="Example:  thresher campaign run campaign.yaml --format json | jq .chosen")
 def run(
     file: Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="What to run; `thresher init` writes an example.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and how long about; do nothing.")] = False,
@@ -115,17 +115,20 @@ def show(campaign: CampaignId = "last", farm: FarmOption = None, format: FormatO
 @app.command(epilog="Example:  thresher campaign cancel last")
 def cancel(campaign: CampaignId, farm: FarmOption = None, format: FormatOption = Format.TABLE) -> None:
     """Stop a campaign for good; what was measured stays. Its runner ends within a second."""
+    from orchestrator.campaigns import CampaignStatus
+    from orchestrator.cancel import cancel_campaign
     from orchestrator.cli.campaign_view import resolve
     from orchestrator.farm import find_farm
     from orchestrator.site import open_site
-    from orchestrator.submit import cancel_campaign
 
     with open_site(find_farm(Path.cwd(), override=farm)) as site:
         row = cancel_campaign(site, resolve(site, campaign))
     if format is Format.JSON:
         print_record("campaign", {"id": row.id, "status": row.status})
+    elif row.status is CampaignStatus.CANCELLED:
+        say(f"campaign {row.id} is cancelled")
     else:
-        say(f"campaign {row.id} is {row.status}")
+        say(f"campaign {row.id} is being cancelled: its worker ends what is in progress")
 
 
 @app.command(epilog="Example:  thresher campaign resume last")
@@ -136,6 +139,7 @@ def resume(
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Go on with a campaign that was interrupted or killed, from where it was; or follow one that runs."""
+    from orchestrator.campaigns import OVER
     from orchestrator.cli.campaign_view import finish, follow_campaign, resolve
     from orchestrator.farm import find_farm
     from orchestrator.site import open_site
@@ -143,6 +147,9 @@ def resume(
     site_farm = find_farm(Path.cwd(), override=farm)
     with open_site(site_farm) as site:
         campaign_id = resolve(site, campaign)
+        status = site.campaigns.get(campaign_id).status
+    if status in OVER:
+        note(f"campaign {campaign_id} is over ({status}): there is nothing to resume")
     ended = follow_campaign(site_farm, campaign_id, format)
     raise typer.Exit(finish(site_farm, campaign_id, ended, format=format, report=report))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from agents.bench.protocol import Protocol
 from orchestrator.campaigns import CampaignStatus
 from orchestrator.cli.output import Column, Format, note, print_record, print_table, say, stderr
 from orchestrator.cli.signals import stop_on_signals
@@ -22,6 +24,8 @@ def resolve(site: Site, text: str) -> str:
     from orchestrator.errors import NotFound
 
     rows = site.campaigns.list()
+    if not rows:
+        raise NotFound("there are no campaigns yet: thresher campaign run campaign.yaml")
     if text == "last" and rows:
         return rows[0].id
     matching = [row.id for row in rows if row.id == text] or [row.id for row in rows if row.id.startswith(text)]
@@ -39,6 +43,9 @@ def follow_campaign(farm: Farm, campaign_id: str, format: Format) -> Ended:
         return follow(farm, campaign_id, stopping=stopping, tick=live.tick)
 
 
+_SAY_EVERY_S = 10.0
+
+
 class _Live:
     """A progress bar where there is a terminal, a line for each new stage where there is none."""
 
@@ -49,6 +56,7 @@ class _Live:
         self._console = stderr()
         self._last = Stage(stage="queued")
         self._ticks = 0
+        self._said_at = 0.0
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -76,10 +84,18 @@ class _Live:
         stage = read_progress(self._site.campaigns.get(self._id))
         if stage == self._last:
             return
-        if self._bar.disable and stage.stage != self._last.stage:
-            note({"make": "making variants …", "measure": "measuring …", "judge": "judging …"}.get(stage.stage, stage.stage))
+        if self._bar.disable:
+            self._say(stage)
         self._last = stage
         self._bar.update(self._task, description=_words(stage), completed=stage.done, total=stage.total or None)
+
+    def _say(self, stage: Stage) -> None:
+        """Without a terminal: a line for each new stage, and one every ten seconds."""
+        if stage.stage == self._last.stage and time.monotonic() - self._said_at < _SAY_EVERY_S:
+            return
+        self._said_at = time.monotonic()
+        counted = f" ({stage.done + 1} of {stage.total})" if stage.total else ""
+        note(f"{_words(stage)}{counted}")
 
 
 def _words(stage: Stage) -> str:
@@ -103,7 +119,10 @@ def finish(farm: Farm, campaign_id: str, ended: Ended, *, format: Format, report
         if ended.stopped:
             if format is Format.JSON:
                 print_record("campaign", {"id": row.id, "status": row.status})
-            note(f"campaign {row.id} is {row.status}; go on with: thresher campaign resume {row.id}")
+            if row.status is CampaignStatus.RUNNING:
+                note(f"detached: the worker goes on with campaign {row.id}; follow it again with: thresher campaign resume {row.id}")
+            else:
+                note(f"campaign {row.id} is {row.status}; go on with: thresher campaign resume {row.id}")
             return 130
         code = print_result(site, campaign_id, format)
         if report is not None:
@@ -134,7 +153,7 @@ def print_result(site: Site, campaign_id: str, format: Format) -> int:
         outcome = record_to_comparison(found[0])
         print_comparison(outcome, format)
         return outcome.exit_code
-    return _print_campaign(record_to_result(found[0]), format)
+    return _print_campaign(record_to_result(found[0]), CampaignSpec.model_validate_json(row.spec).protocol, format)
 
 
 def print_comparison(outcome: ComparisonOutcome, format: Format) -> None:
@@ -148,22 +167,26 @@ def print_comparison(outcome: ComparisonOutcome, format: Format) -> None:
     say(f"  {outcome.why}")
 
 
-def _print_campaign(result: CampaignResult, format: Format) -> int:
+def _print_campaign(result: CampaignResult, protocol: Protocol, format: Format) -> int:
     code = 0 if any(choice.variant for choice in result.choices) else 1
     if format is Format.JSON:
         for record in result.json_records():
             print_record("campaign", record)
         return code
     for model in dict.fromkeys(each.model for each in result.rows):
-        _print_rows(f"{model}", [each for each in result.rows if each.model == model])
+        _print_rows(
+            f"{model}: protocol {protocol.name} v{protocol.version}, {protocol.launches} timed launches each",
+            [each for each in result.rows if each.model == model],
+        )
     for choice in result.choices:
-        say(f"chosen for {choice.device_profile}: {choice.recipe or 'none'} ({choice.why})")
+        say(f"chosen for {choice.model} on {choice.device_profile}: {choice.recipe or 'none'} ({choice.why})")
     say(f"campaign {result.id}: {result.status}")
     return code
 
 
 _COLUMNS = (
     Column("recipe"),
+    Column("variant"),
     Column("device"),
     Column("outcome"),
     Column("p50 [95 %] ms", right=True),
@@ -181,6 +204,7 @@ def _print_rows(title: str, rows: Sequence[RowResult]) -> None:
     cells = [
         [
             row.recipe + (f" · {row.config.label}" if several and row.job_id else ""),
+            (row.variant or "–")[:10],
             row.device,
             row.outcome,
             ranged(row.latency_p50_s, row.latency_ci_s, 1e3),
@@ -205,6 +229,9 @@ def _print_rows(title: str, rows: Sequence[RowResult]) -> None:
     for row in rows:
         if row.why:
             reasons.setdefault(row.why, []).append(f"{row.recipe} on {row.device}")
+    for recipe, warnings in {row.recipe: row.warnings for row in rows}.items():
+        for warning in warnings:
+            say(f"  warning, {recipe}: {warning}")
     for reason, of in reasons.items():
         say(f"  {'all' if len(of) == len(rows) > 1 else ', '.join(of)}: {reason}")
 

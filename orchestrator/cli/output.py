@@ -81,7 +81,20 @@ class Column:
 
 
 def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, caption: str = "") -> None:
-    """A table for people on standard output; long cells fold, figures stay whole."""
+    """A table for people on standard output; where it does not fit the terminal, each row becomes a paragraph of its own."""
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widest = [max(map(len, [column.title, *(row[place] for row in shown)])) for place, column in enumerate(columns)]
+    needed = sum(width if column.right else min(width, _FOLDED) for width, column in zip(widest, columns, strict=True)) + 3 * len(columns)
+    if needed <= stdout().width:
+        _print_grid(title, columns, shown, caption)
+    else:
+        _print_stacked(title, columns, shown, caption)
+
+
+_FOLDED = 24  # a column of text that is folded at this width can still be read
+
+
+def _print_grid(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], caption: str) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -94,5 +107,16 @@ def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[s
     for column in columns:
         table.add_column(Text(column.title), justify="right" if column.right else "left", no_wrap=column.right, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*map(Text, row))
     stdout().print(table)
+
+
+def _print_stacked(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], caption: str) -> None:
+    say(title)
+    width = max(len(column.title) for column in columns)
+    for row in rows:
+        say(f"• {row[0]}")
+        for column, cell in zip(columns[1:], row[1:], strict=True):
+            if cell:
+                say(f"  {column.title:<{width}}  {cell}")
+    say(caption)

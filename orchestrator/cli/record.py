@@ -62,6 +62,7 @@ def list_records(
         Column("campaign"),
         Column("device"),
         Column("model"),
+        Column("variant"),
         Column("id"),
     ]
     rows = [
@@ -72,7 +73,8 @@ def list_records(
             r.campaign_id or "",
             r.device or "",
             r.model or "",
-            r.id[:20] + "…" if len(r.id) > 21 else r.id,
+            (r.variant_id or "")[:10],
+            r.id,
         ]
         for r in records
     ]

@@ -82,7 +82,7 @@ def test_a_campaign_runs_to_a_verdict(tmp_path):
     check_complete(tmp_path)
     shown = thresher("campaign", "show", "last", cwd=tmp_path)
     assert "fp16" in shown.stdout
-    assert "chosen for host" in shown.stdout
+    assert "chosen for small on host" in shown.stdout
 
 
 def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path):

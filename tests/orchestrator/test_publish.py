@@ -387,7 +387,7 @@ def test_a_comparison_becomes_its_page(site: Site, tmp_path: Path) -> None:
     assert report.comparison is not None and report.comparison.verdict == "faster" and report.comparison.blocks == 3
     assert report.comparison.ratio.value == pytest.approx(0.4, rel=0.01)
     assert [(row.role, len(row.timed)) for row in report.groups[0].rows] == [("A", 6), ("B", 6)]
-    assert report.commands[0].text == f"{command} --accept-disturbed --blocks 3"
+    assert report.commands[0].text == command
     assert dict(report.protocol)["timed launches"].startswith("two of each side in a block")
     write_report(site, ID, tmp_path / "compare.html")
     html = (tmp_path / "compare.html").read_text(encoding="utf-8")
