@@ -1,8 +1,8 @@
 """A limited child process: where foreign models are opened, so that none can take the orchestrator down.
 
-`run_task` starts `python -m orchestrator.child_main`, gives it one request as JSON on standard input and reads one
-answer as JSON from standard output. The child sets its own limits (memory, file size, core dumps) before it imports
-anything that parses a model; the parent ends it, with all its children, at the deadline or when asked to stop.
+`run_task` starts `python -m orchestrator.child_main` on a request in a file and reads one answer as JSON from its
+standard output. The child sets its own limits (memory, file size, core dumps) before it imports anything that parses a
+model; at the deadline, or when asked to stop, it is ended with everything it started.
 """
 
 from __future__ import annotations
@@ -10,26 +10,24 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
-import psutil
 from pydantic import BaseModel, ValidationError
 
+from agents.errors import AgentError, Cancelled, CommandTimeout
+from agents.host.command import run_command
+from agents.transport import Completed
 from orchestrator.errors import ChildCrashed, ChildError, ChildLimit
 
 T = TypeVar("T", bound=BaseModel)
 
-MAX_ANSWER_BYTES = 64 * 2**20
-_POLL_S = 0.05
-_GRACE_S = 2.0
+_KEPT = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "XDG_CACHE_HOME"})
+_SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,91 +43,32 @@ class Stopped(Exception):
     """The caller asked to stop; the child was ended."""
 
 
-def run_task(
-    task: str,
-    request: BaseModel,
-    answer: type[T],
-    *,
-    limits: Limits,
-    cancelled: Callable[[], bool] = lambda: False,
-    cwd: Path | None = None,
-) -> T:
+def run_task(task: str, request: BaseModel, answer: type[T], *, limits: Limits, cancelled: Callable[[], bool] = lambda: False) -> T:
     """Run one task of `orchestrator.child_main.TASKS` in a limited child process and parse its answer.
 
     Raises: ChildLimit (time, memory or file size), ChildCrashed (a signal), ChildError (the task's own error, with its
     class name in `kind`), Stopped.
     """
-    message = json.dumps({"task": task, "limits": {"memory_bytes": limits.memory_bytes, "file_bytes": limits.file_bytes}})
-    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        stdin.write(message.encode() + b"\n" + request.model_dump_json().encode())
-        stdin.seek(0)
-        with _child(stdin, stdout, stderr, cwd) as child:
-            _wait(child, limits, cancelled)
-        if child.returncode < 0:
-            _raise_signal(task, -child.returncode, limits)
-        return _read_answer(task, child.returncode, stdout, stderr, answer)
-
-
-@contextmanager
-def _child(stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], cwd: Path | None) -> Iterator[subprocess.Popen[bytes]]:
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "orchestrator.child_main"],  # -P: nothing is imported from the current folder
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        cwd=cwd or tempfile.gettempdir(),
-        env=_environment(),
-        start_new_session=True,
-    )
-    try:
-        yield child
-    finally:
-        end_tree(child.pid)
-        child.wait()
+    with tempfile.TemporaryDirectory(prefix="thresher-child-") as folder:
+        order = Path(folder, "request.json")
+        order.write_text(json.dumps({"task": task, "limits": asdict(limits)}) + "\n" + request.model_dump_json(), encoding="utf-8")
+        argv = [sys.executable, "-P", "-m", "orchestrator.child_main", str(order)]  # -P: nothing is imported from the current folder
+        try:
+            done = run_command(argv, timeout_s=limits.timeout_s, cancelled=cancelled, environment=_environment())
+        except Cancelled:
+            raise Stopped from None
+        except CommandTimeout:
+            raise ChildLimit(f"it did not end within {limits.timeout_s:g} s", kind="time") from None
+        except AgentError as error:
+            raise ChildError(f"`{task}`: {error}") from error
+    if done.exit_code < 0:
+        _raise_signal(task, -done.exit_code, limits)
+    return _read_answer(task, done, answer)
 
 
 def _environment() -> Mapping[str, str]:
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if key in {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH"}
-    }
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def _wait(child: subprocess.Popen[bytes], limits: Limits, cancelled: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + limits.timeout_s
-    while True:
-        try:
-            child.wait(timeout=_POLL_S)
-            return
-        except subprocess.TimeoutExpired:
-            if cancelled():
-                raise Stopped from None
-            if time.monotonic() > deadline:
-                raise ChildLimit(f"it did not end within {limits.timeout_s:g} s", kind="time") from None
-
-
-def end_tree(pid: int) -> None:
-    """End a process with all its descendants: SIGTERM, a grace of 2 s, SIGKILL. A process that is gone is fine."""
-    try:
-        root = psutil.Process(pid)
-        processes = [*root.children(recursive=True), root]
-    except psutil.NoSuchProcess:
-        return
-    for process in processes:
-        _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(processes, timeout=_GRACE_S)
-    for process in alive:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=_GRACE_S)
-
-
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
+    kept = {key: value for key, value in os.environ.items() if key in _KEPT}
+    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def _raise_signal(task: str, number: int, limits: Limits) -> None:
@@ -138,23 +77,21 @@ def _raise_signal(task: str, number: int, limits: Limits) -> None:
         raise ChildLimit(f"it tried to write a file of more than {limits.file_bytes / 1e9:.1f} GB", kind="file size")
     if number == signal.SIGKILL:
         raise ChildLimit("it was killed (SIGKILL): the system was probably out of memory", kind="memory")
-    raise ChildCrashed(f"the process that ran `{task}` crashed with {name}: the model makes a library crash", kind=name)
+    raise ChildCrashed(f"the process that ran `{task}` ended by {name}: a library crashed on this model, or its metric ended it", kind=name)
 
 
-def _read_answer(task: str, exit_code: int, stdout: IO[bytes], stderr: IO[bytes], answer: type[T]) -> T:
-    stdout.seek(0)
-    data = stdout.read(MAX_ANSWER_BYTES + 1)
-    if len(data) > MAX_ANSWER_BYTES:
-        raise ChildError(f"the answer of `{task}` is larger than {MAX_ANSWER_BYTES} bytes")
+def _read_answer(task: str, done: Completed, answer: type[T]) -> T:
     try:
-        envelope = json.loads(data)
+        envelope = json.loads(done.stdout)
         if "error" in envelope:
             _raise_error(envelope["error"])
         return answer.model_validate(envelope["answer"])
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        stderr.seek(0)
-        tail = stderr.read()[-2000:].decode(errors="replace")
-        raise ChildError(f"`{task}` ended with exit code {exit_code} and no answer that can be read: {tail or error}") from error
+        said = done.stderr[-_SHOWN:].decode(errors="replace").strip()
+        raise ChildError(
+            f"the process that ran `{task}` ended (exit code {done.exit_code}) without an answer: something in it ended it"
+            + (f"; its last words: {said}" if said else "")
+        ) from error
 
 
 def _raise_error(error: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The limited child process itself: one task, one request on standard input, one answer on standard output."""
+"""The limited child process itself: one task, one request in a file, one answer on standard output."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 TASKS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
@@ -44,12 +45,12 @@ def _limit(limits: Mapping[str, int]) -> None:
 
 
 def main() -> int:
-    """Run the task named in the first line of standard input on the request in the rest; 0 when it gave an answer."""
+    """Run the task named in the first line of the file on the request in the rest; 0 when it gave an answer."""
     answer_fd = os.dup(1)
     os.dup2(2, 1)  # what a native library prints must not end in the answer
     if sys.platform == "linux":
         _end_with_parent()
-    header, _, body = sys.stdin.buffer.read().partition(b"\n")
+    header, _, body = Path(sys.argv[1]).read_bytes().partition(b"\n")
     order = json.loads(header)
     _limit(order["limits"])
     warnings.simplefilter("ignore")

@@ -38,7 +38,7 @@ class _Material:
     cancelled: bool
 
 
-def conclude_campaign(site: Site, spec: CampaignSpec, jobs: Sequence[Job]) -> CampaignStatus:
+def conclude_campaign(site: Site, spec: CampaignSpec, jobs: Sequence[Job], *, failures: Sequence[str] = ()) -> CampaignStatus:
     """Judge what the log holds of a campaign and set its final status; what is judged already is not judged again."""
     Progress(site.campaigns, spec.id).judging()
     found = site.log.newest(1, kind=RecordKind.VERDICT, campaign_id=spec.id)
@@ -49,7 +49,9 @@ def conclude_campaign(site: Site, spec: CampaignSpec, jobs: Sequence[Job]) -> Ca
         material = _Material(spec, jobs, runs, _made(site, spec), site.campaigns.cancel_requested(spec.id))
         record, status = _compared(site, material) if spec.comparison is not None else _judged(site, material)
         site.log.append(record)
-        if status is CampaignStatus.FAILED:
+        if failures:
+            Progress(site.campaigns, spec.id).failed("; ".join(failures))
+        elif status is CampaignStatus.FAILED:
             why = _why_not(material.made, runs) or "nothing was measured"
             Progress(site.campaigns, spec.id).failed(f"no variant was measured well; {why}")
     site.campaigns.set_status(spec.id, status)

@@ -144,19 +144,22 @@ def _register(work: Work, lab_host: str) -> Callable[[str], str]:
             ids.append(visit_id(campaign_id, device))
             with SetWorkflowID(ids[-1]), SetEnqueueOptions(queue_partition_key=device):
                 DBOS.enqueue_workflow(visit_queue(lab_host), visit, campaign_id, device)
-        await_visits(ids)
-        return conclude(campaign_id)
+        return conclude(campaign_id, await_visits(ids))
 
     return campaign
 
 
-def _await(ids: list[str], stopping: threading.Event) -> None:
-    waiting = set(ids)
+def _await(ids: list[str], stopping: threading.Event) -> list[str]:
+    """Wait until the visits have ended; gives why those failed that did."""
+    waiting, failures = set(ids), []
     while waiting:
         for workflow_id in tuple(waiting):
             status = DBOS.get_workflow_status(workflow_id)
             if status is not None and status.status in _ENDED:
                 waiting.discard(workflow_id)
+                if status.error is not None:
+                    failures.append(f"{workflow_id}: {status.error}")
         if stopping.is_set():
             raise Stopping
         time.sleep(_POLL_S)
+    return sorted(failures)

@@ -17,6 +17,7 @@ from optimizers.model_file import ModelFile
 from optimizers.variant import Recipe, Variant
 from orchestrator.child import Limits, Stopped, run_task
 from orchestrator.errors import ChildCrashed, ChildError, ChildLimit
+from orchestrator.fingerprint import check_unchanged
 from orchestrator.made import Made, ShapedWorkload, made_id, made_to_record, record_to_made
 from orchestrator.site import Site
 from orchestrator.spec import BASELINE, CampaignSpec
@@ -48,6 +49,7 @@ def make_and_evaluate(site: Site, making: Making, *, scratch: Path, cancelled: C
 
 
 def _made(site: Site, making: Making, folder: Path, cancelled: Callable[[], bool]) -> Made:
+    check_unchanged(making.model, making.spec.files.get(making.model.name, ()))
     side = making.spec.side(making.recipe.name)
     if side is not None and side.record is not None:
         return _again(site, making, side.record)

@@ -131,6 +131,7 @@ class Measuring:
             protocol=spec.protocol,
             lab_host=spec.lab_host,
             workdir=self._workdir(spec, job.device),
+            scratch=self._scratch,
         )
 
     def _workload(self, made: Made, job: Job) -> Workload:

@@ -12,6 +12,7 @@ from agents.bench.protocol import Protocol
 from agents.run import DeviceRef, RunConfig, Value
 from optimizers.model_file import ModelFile
 from optimizers.variant import Recipe
+from orchestrator.fingerprint import Fingerprint
 from orchestrator.verdict import Budget
 
 SPEC_VERSION: Literal[1] = 1
@@ -51,6 +52,7 @@ class CampaignSpec(Value):
     name: str
     lab_host: str
     models: tuple[ModelFile, ...]
+    files: Mapping[str, tuple[Fingerprint, ...]] = Field(default_factory=dict, description="by model: what its files held")
     recipes: tuple[Recipe, ...]
     configs: tuple[RunConfig, ...]
     devices: tuple[DeviceRef, ...]

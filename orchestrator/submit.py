@@ -29,6 +29,7 @@ from orchestrator.canonical import canonical_json
 from orchestrator.child import Limits, run_task
 from orchestrator.errors import ChildError, ConfigError, UsageError
 from orchestrator.farm import HOST, Farm, FarmDevice
+from orchestrator.fingerprint import Fingerprint, fingerprints
 from orchestrator.records import NewRecord, RecordKind
 from orchestrator.site import open_site
 from orchestrator.spec import BASELINE, CampaignSpec, ResolvedBudget
@@ -50,13 +51,13 @@ def plan_campaign(farm: Farm, file: Path, *, command: str = "") -> CampaignSpec:
     if any(isinstance(device.address, LocalAddress) for device in devices):
         for config in campaign.configs:
             check_config(config)
-    for model in campaign.models:
-        inspect_or_refuse(model)
+    files = {model.name: inspect_or_refuse(model) for model in campaign.models}
     return CampaignSpec(
         id=new_campaign_id(),
         name=campaign.name,
         lab_host=farm.lab_host,
         models=campaign.models,
+        files=files,
         recipes=_with_baseline(campaign.recipes),
         configs=campaign.configs,
         devices=tuple(device_ref(device, profiles) for device in devices),
@@ -87,12 +88,13 @@ def plan_bench(farm: Farm, model: Path, options: BenchOptions, *, command: str =
     if isinstance(device.address, LocalAddress):
         check_config(options.config)
     file = bare_model_file(model)
-    inspect_or_refuse(file, input_shapes=options.config.input_shapes)
+    files = inspect_or_refuse(file, input_shapes=options.config.input_shapes)
     return CampaignSpec(
         id=new_campaign_id(),
         name=f"bench {file.name}"[:200],
         lab_host=farm.lab_host,
         models=(file,),
+        files={file.name: files},
         recipes=(AS_GIVEN,),
         configs=(options.config,),
         devices=(device_ref(device, profiles),),
@@ -109,6 +111,11 @@ def check_config(config: RunConfig) -> None:
     if wrong:
         have = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
         raise UsageError(f"this machine has no CPU {wrong[0]} that this process may use: there are {have}")
+    cpus = os.cpu_count() or 1
+    if config.threads > cpus:
+        raise UsageError(
+            f"{config.threads} threads are more than this machine's {cpus} CPU{'s' if cpus > 1 else ''}: they would wait for each other"
+        )
     if config.provider == RunConfig().provider:
         return
     providers = list_providers()
@@ -125,8 +132,11 @@ def resolve_protocol(written: ProtocolFile) -> Protocol:
         raise ConfigError(f"`protocol`: {error}") from error
 
 
-def inspect_or_refuse(model: ModelFile, *, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> ModelInfo:
-    """Open a model and run it on a few of its samples, in limited child processes. Raises: UsageError, with the reason."""
+def inspect_or_refuse(model: ModelFile, *, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> tuple[Fingerprint, ...]:
+    """Open a model and run it on a few of its samples, in limited child processes; gives what its files hold.
+
+    Raises: UsageError, with the reason.
+    """
     try:
         info = inspect_model_file(model.path)
     except ChildError as error:
@@ -145,7 +155,7 @@ def inspect_or_refuse(model: ModelFile, *, input_shapes: Mapping[str, tuple[int,
             run_task("evaluate", request, Evaluation, limits=TRIAL_LIMITS)
         except ChildError as error:
             raise UsageError(f"the model {model.name} ({model.path}) cannot be run on its inputs: {error}") from error
-    return info
+    return fingerprints(model, external=info.external_files)
 
 
 def inspect_model_file(path: Path, *, run: bool = False) -> ModelInfo:
@@ -155,7 +165,7 @@ def inspect_model_file(path: Path, *, run: bool = False) -> ModelInfo:
 
 def score_samples(model: ModelFile) -> str:
     """What the model scores on its evaluation samples as it is, in words. Raises: UsageError when they cannot be used."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="thresher-score-") as folder:
         request = EvaluateRequest(model=model, variant_path=model.path, baseline_path=model.path, out_dir=Path(folder), intra_op_threads=2)
         try:
             scored = run_task("evaluate", request, Evaluation, limits=Limits())

@@ -37,7 +37,7 @@ class CompareOptions:
 def plan_compare(farm: Farm, sides: tuple[str, str], model: Path, options: CompareOptions, *, command: str = "") -> CampaignSpec:
     """A comparison of two variants of a model on one device. Raises: UsageError."""
     file = bare_model_file(model) if model.suffix == ".onnx" else load_model_file(model)
-    inspect_or_refuse(file)
+    files = inspect_or_refuse(file)
     device = farm.device(options.device)
     with open_site(farm) as site:
         found = [_side(site, file, text, letter) for text, letter in zip(sides, "AB", strict=True)]
@@ -46,6 +46,7 @@ def plan_compare(farm: Farm, sides: tuple[str, str], model: Path, options: Compa
         name=f"compare {sides[0]} {sides[1]}"[:200],
         lab_host=farm.lab_host,
         models=(file,),
+        files={file.name: files},
         recipes=tuple(recipe for recipe, _ in found),
         configs=(options.config,),
         devices=(device_ref(device, Profiles(farm)),),

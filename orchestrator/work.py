@@ -182,11 +182,11 @@ class Work:
         with self._step(campaign_id):
             self._measuring.leave(self._spec(campaign_id), device)
 
-    def conclude(self, campaign_id: str) -> str:
-        """Judge, record the verdict and set the campaign's final status."""
+    def conclude(self, campaign_id: str, failures: list[str]) -> str:
+        """Judge, record the verdict and set the campaign's final status; `failures` are why visits ended early."""
         spec = self._spec(campaign_id)
         jobs = [job for device in spec.devices for job in self._jobs(spec, device.name).values()]
-        return conclude_campaign(self.site, spec, jobs).value
+        return conclude_campaign(self.site, spec, jobs, failures=failures).value
 
     # What they share
 

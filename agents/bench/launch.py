@@ -59,7 +59,7 @@ def _attempt(device: Device, request: LaunchRequest, *, keep: Keep, cancelled: C
     started_at, begin_s = datetime.now(UTC).isoformat(), time.monotonic()
     found = Findings()
     try:
-        with tempfile.TemporaryDirectory(prefix="thresher-launch-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="thresher-launch-", dir=request.scratch) as scratch:
             _launch(device, request, found, scratch=Path(scratch), keep=keep, cancelled=cancelled)
     except AgentError as error:
         found.conclude(error.outcome, str(error))

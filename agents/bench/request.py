@@ -23,7 +23,8 @@ class LaunchRequest:
     """One launch of one job: a variant in one configuration.
 
     `workdir` is the visit's own folder on the device. `timed_p50_s` is the median of a timed launch of the same job, where
-    one is known: per-op times are refused when profiling costs more than a tenth over it.
+    one is known: per-op times are refused when profiling costs more than a tenth over it. `scratch` is a folder of this host
+    for files on their way (the temporary one by default).
     """
 
     campaign_id: str
@@ -41,6 +42,7 @@ class LaunchRequest:
     workdir: str
     attempt: int = 0
     timed_p50_s: float | None = None
+    scratch: Path | None = None
 
 
 def artifact_path(workdir: str, sha256: str, suffix: str) -> str:

@@ -106,7 +106,7 @@ def list_providers() -> tuple[str, ...] | None:
     A process of its own asks: importing it here costs memory and threads.
     """
     try:
-        same_packages = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        same_packages = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "ORT_DISABLE_TELEMETRY": "1"}
         done = LocalTransport(environment=same_packages).run([sys.executable, "-P", "-c", _LIST_PROVIDERS], timeout_s=_IMPORT_TIMEOUT_S)
         return tuple(name for name in map(str, json.loads(done.stdout)) if name not in _REMOTE_PROVIDERS)
     except (AgentError, ValueError):

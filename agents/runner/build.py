@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import logging
@@ -211,6 +212,8 @@ def _compile(compiler: Compiler, path: Path, extra_flags: Sequence[str]) -> str 
             failure = _run(command, _environment(path.parent))
             if failure is None:
                 _put(made, path)
+            elif os.strerror(errno.ENOSPC) in failure:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return failure
     except OSError as error:
         raise BuildError(

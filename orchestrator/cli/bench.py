@@ -127,6 +127,8 @@ def _show(row: RowResult, inputs: str, protocol: str) -> None:
     say(f"  session load                  {quantity(row.session_load_s, 's')}")
     say(f"  peak memory                   {quantity(row.peak_memory_bytes, 'B')}  ({row.memory_definition or 'not measured'})")
     say(f"  model file                    {quantity(row.size_bytes, 'B')}")
-    say(f"  {row.launches_ok} good launches (timed, memory and checks), protocol {protocol}; inputs: {inputs}; no accuracy without labelled samples (write a model.yaml)")
+    say(
+        f"  {row.launches_ok} good launches (timed, memory and checks), protocol {protocol}; inputs: {inputs}; no accuracy without labelled samples (write a model.yaml)"
+    )
     for name, why in row.notes.items():
         note(f"  {name}: {why}")

@@ -34,6 +34,7 @@ def run(
     from orchestrator.submit import plan_campaign, submit
 
     site_farm = find_farm(file.parent, override=farm)
+    note("trying the models on a few of their samples …")
     spec = plan_campaign(site_farm, file, command=typed())
     if dry_run:
         show_plan(spec, format)

@@ -130,10 +130,10 @@ def finish(farm: Farm, campaign_id: str, ended: Ended, *, format: Format, report
 
             write_report(site, campaign_id, report)
             note(f"report: {report}")
-    if row.status is CampaignStatus.FAILED:
-        note(f"campaign {row.id} failed: {read_progress(row).what}")
-        return 3
-    return code
+    stage = read_progress(row)
+    if stage.stage == "failed":
+        note(f"campaign {row.id}: {stage.what}")
+    return 3 if row.status is CampaignStatus.FAILED else code
 
 
 def print_result(site: Site, campaign_id: str, format: Format) -> int:

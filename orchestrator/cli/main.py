@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -65,6 +66,8 @@ def root(
 
 def main() -> None:
     """The console script: turns errors into one clear paragraph and an exit code."""
+    _have_streams()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that temporary folders go and children end
     try:
         app()
     except BrokenPipeError:
@@ -74,6 +77,15 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - the command line's own edge
         sys.exit(_explain(error))
+
+
+def _have_streams() -> None:
+    """A stream that was closed by whoever started us takes everything and keeps nothing."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue  # it fills the gap, so that no file of ours becomes standard output
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _explain(error: Exception) -> int:

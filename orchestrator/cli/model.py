@@ -44,6 +44,7 @@ def validate(model: ModelPath, format: FormatOption = Format.TABLE) -> None:
     """Check that a model can be run here: open it, do one inference, read its samples. Exit code 2 when it cannot."""
     from orchestrator.submit import score_samples
 
+    note("one inference, then all evaluation samples …")
     file, info = _inspect(model, run=True)
     samples = score_samples(file) if not info.problems else None
     if format is Format.JSON:

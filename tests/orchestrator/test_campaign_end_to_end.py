@@ -15,6 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.farm import find_farm
+from orchestrator.submit import plan_campaign, submit
+
 sys.path.insert(0, str(Path(__file__).parent))
 from small_farm import CAMPAIGN, THRESHER, records, thresher, write_small_farm
 
@@ -200,3 +203,40 @@ def test_a_mistyped_campaign_is_refused_and_nothing_is_written(tmp_path, text, w
     assert wanted in refused.stderr
     assert refused.stdout == ""
     assert not (tmp_path / ".thresher").exists()
+
+
+def test_a_model_that_changed_since_it_was_submitted_is_not_mixed_with_the_old_one(tmp_path):
+    campaign = write_small_farm(tmp_path)
+    farm = find_farm(tmp_path)
+    spec = plan_campaign(farm, campaign)
+    submit(farm, spec)
+    (tmp_path / "samples.npz").write_bytes((tmp_path / "samples.npz").read_bytes() + b"x")
+    failed = thresher("campaign", "resume", spec.id, cwd=tmp_path)
+    assert failed.returncode == 3
+    assert "samples.npz of model small changed since the campaign was submitted" in failed.stderr
+    assert "variant" not in counts(tmp_path)
+
+
+def test_a_store_that_cannot_be_written_is_said(tmp_path, unprivileged):
+    campaign = write_small_farm(tmp_path)
+    spec = plan_campaign(find_farm(tmp_path), campaign)
+    submit(find_farm(tmp_path), spec)
+    store = tmp_path / ".thresher" / "store"
+    store.mkdir(exist_ok=True)
+    store.chmod(0o555)
+    code = "import sys; sys.argv = ['thresher', *sys.argv[1:]]; from orchestrator.cli.main import main; main()"
+    failed = unprivileged(code, "campaign", "resume", spec.id, "--farm", tmp_path)
+    store.chmod(0o755)
+    assert failed.returncode == 3
+    assert "store" in failed.stderr
+    assert "ermission" in failed.stderr or "cannot" in failed.stderr
+
+
+def test_closed_streams_are_no_fault(tmp_path):
+    write_small_farm(tmp_path)
+    for closed in (">&-", ">&- 2>&-", "<&-"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"exec {THRESHER} campaign list {closed}"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "fault" not in done.stderr

@@ -10,11 +10,12 @@ import psutil
 import pytest
 from pydantic import BaseModel
 
+from optimizers.evaluate import EvaluateRequest, Evaluation
 from optimizers.inspect_model import InspectRequest, ModelInfo
 from optimizers.make import MakeRequest, MakeResult
 from optimizers.model_file import load_model_file
 from optimizers.recipes import RECIPES
-from orchestrator.child import Limits, Stopped, end_tree, run_task
+from orchestrator.child import Limits, Stopped, run_task
 from orchestrator.errors import ChildError, ChildLimit
 
 
@@ -78,5 +79,18 @@ def test_an_unknown_task_is_an_error():
         run_task("nonsense", Empty(), Empty, limits=Limits())
 
 
-def test_ending_what_is_gone_is_fine():
-    end_tree(2**22 - 1)
+def test_what_a_metric_starts_in_a_session_of_its_own_is_ended_too(digits: Path, tmp_path: Path):
+    (tmp_path / "metric.py").write_text(
+        "import subprocess\ndef f(outputs, labels):\n    subprocess.Popen(['sleep', '98765'], start_new_session=True)\n    return 0.5\n"
+    )
+    model = load_model_file(digits / "model.yaml").model_copy(update={"metric": "python:metric:f", "python_path": tmp_path})
+    request = EvaluateRequest(model=model, variant_path=model.path, baseline_path=model.path, out_dir=tmp_path / "out")
+    assert run_task("evaluate", request, Evaluation, limits=Limits()).accuracy == 0.5
+    assert not [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == ["sleep", "98765"]]
+
+
+def test_the_runtimes_telemetry_is_off(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    run_task("inspect", InspectRequest(path=digits / "model.onnx", run=True), ModelInfo, limits=Limits())
+    assert list(tmp_path.rglob("*")) == []

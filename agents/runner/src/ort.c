@@ -34,6 +34,7 @@ static const Slot *find_table(const ApiBase *base, uint32_t *version) {
 }
 
 static const ApiBase *open_base(const char *path) {
+    setenv("ORT_DISABLE_TELEMETRY", "1", 1); /* 1.32 collects usage data on Linux too: files, threads, perhaps the network */
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) fail(STAGE_RUNTIME, "cannot load ONNX Runtime: %s", dlerror());
     void *symbol = find_symbol("OrtGetApiBase");
