@@ -46,6 +46,7 @@ def _spec(farm: Farm) -> CampaignSpec:
         warmup=Warmup(min_iterations=1, min_s=0.0, max_iterations=10, max_s=0.1),
         timed=Timed(min_iterations=1, min_s=JOB_S, max_s=JOB_S + 1),
         attempts=1,
+        accept_disturbed=True,  # each job has one launch, and its warm-up is too short to judge
     )
     return planned.model_copy(update={"recipes": planned.recipes[:1], "protocol": protocol})
 
