@@ -179,7 +179,9 @@ def _print_campaign(result: CampaignResult, protocol: Protocol, format: Format) 
             [each for each in result.rows if each.model == model],
         )
     for choice in result.choices:
-        say(f"chosen for {choice.model} on {choice.device_profile}: {choice.recipe or 'none'} ({choice.why.removeprefix(f'{choice.recipe}: ')})")
+        say(
+            f"chosen for {choice.model} on {choice.device_profile}: {choice.recipe or 'none'} ({choice.why.removeprefix(f'{choice.recipe}: ')})"
+        )
     say(f"campaign {result.id}: {result.status}")
     return code
 
