@@ -104,10 +104,6 @@ class Engine:
         status = DBOS.get_workflow_status(campaign_id)
         return str(status.error) if status is not None and status.error is not None else None
 
-    def idle(self) -> bool:
-        """Whether no campaign or visit is queued or in progress here."""
-        return not DBOS.list_workflows(status=["ENQUEUED", "PENDING"], limit=1, load_input=False, load_output=False)
-
 
 def _step(name: str, method: Callable[P, R]) -> Callable[P, R]:
     """A checkpointed step under a name that is part of what is stored."""

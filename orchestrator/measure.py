@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -26,8 +25,6 @@ from orchestrator.records import RecordLog
 from orchestrator.run_records import record_to_run, run_record_id, run_to_record
 from orchestrator.site import Site
 from orchestrator.spec import CampaignSpec
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

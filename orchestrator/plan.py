@@ -49,7 +49,7 @@ class PlannedLaunch:
 
 def job_id(campaign_id: str, variant: PlannedVariant, config: RunConfig, device: str) -> str:
     """The id of a job: 16 hex digits, the same for the same job of the same campaign."""
-    text = "\n".join((campaign_id, variant.model, variant.variant, config.model_dump_json(), device))
+    text = "\n".join((campaign_id, variant.model, variant.recipe, variant.variant, config.model_dump_json(), device))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

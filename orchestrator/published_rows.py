@@ -38,10 +38,6 @@ class Material:
     made: tuple[Made, ...]
     spreads: Mapping[Place, Spread]
 
-    def made_as(self, model: str, recipe: str) -> Made | None:
-        """What that recipe gave of that model."""
-        return next((made for made in self.made if (made.model, made.recipe.name) == (model, recipe)), None)
-
 
 def place_of(run: RunRecord) -> Place:
     """The place of a launch."""

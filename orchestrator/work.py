@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import threading
@@ -30,8 +29,6 @@ from orchestrator.run_records import record_to_run
 from orchestrator.site import Site, open_site
 from orchestrator.spec import BASELINE, CampaignSpec
 from orchestrator.workers import Workers
-
-logger = logging.getLogger(__name__)
 
 _CANCEL_POLL_S = 0.25
 _QUIET_S = 15.0
@@ -201,16 +198,13 @@ class Work:
         return record_to_made(record) if record else None
 
     def _jobs(self, spec: CampaignSpec, device: str) -> Mapping[str, Job]:
-        """The jobs of a visit by id; two recipes that gave the same bytes by the same steps are one job."""
+        """The jobs of a visit by id."""
         if (spec.id, device) not in self._planned:
             found = [made for model in spec.models for recipe in spec.recipes if (made := self._made(spec.id, model.name, recipe.name))]
-            variants = {
-                (made.model, made.variant.id): PlannedVariant(made.model, made.variant.id, made.recipe.name, made.role)
-                for made in reversed(found)
-                if made.variant is not None
-            }
-            jobs = plan_jobs(spec.id, reversed(variants.values()), spec.configs, spec.device(device))
-            self._planned[spec.id, device] = {job.id: job for job in jobs}
+            variants = [
+                PlannedVariant(made.model, made.variant.id, made.recipe.name, made.role) for made in found if made.variant is not None
+            ]
+            self._planned[spec.id, device] = {job.id: job for job in plan_jobs(spec.id, variants, spec.configs, spec.device(device))}
         return self._planned[spec.id, device]
 
     def _hopeless(self, campaign_id: str, device: str, job_id: str) -> bool:

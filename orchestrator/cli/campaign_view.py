@@ -26,15 +26,14 @@ def resolve(site: Site, text: str) -> str:
     rows = site.campaigns.list()
     if not rows:
         raise NotFound("there are no campaigns yet: thresher campaign run campaign.yaml")
-    if text == "last" and rows:
+    if text == "last":
         return rows[0].id
     matching = [row.id for row in rows if row.id == text] or [row.id for row in rows if row.id.startswith(text)]
     if len(matching) == 1:
         return matching[0]
     if matching:
         raise NotFound(f"several campaigns begin with {text!r}: {', '.join(matching[:5])}")
-    site.campaigns.get(text)
-    raise NotFound(f"no campaign {text!r}")
+    return site.campaigns.get(text).id  # it is not there: this says which are
 
 
 def follow_campaign(farm: Farm, campaign_id: str, format: Format) -> Ended:
@@ -149,11 +148,12 @@ def print_result(site: Site, campaign_id: str, format: Format) -> int:
         else:
             say(f"campaign {row.id} is {row.status}: {_words(stage)} {stage.done}/{stage.total}")
         return 0
-    if CampaignSpec.model_validate_json(row.spec).comparison is not None:
+    spec = CampaignSpec.model_validate_json(row.spec)
+    if spec.comparison is not None:
         outcome = record_to_comparison(found[0])
         print_comparison(outcome, format)
         return outcome.exit_code
-    return _print_campaign(record_to_result(found[0]), CampaignSpec.model_validate_json(row.spec).protocol, format)
+    return _print_campaign(record_to_result(found[0]), spec.protocol, format)
 
 
 def print_comparison(outcome: ComparisonOutcome, format: Format) -> None:

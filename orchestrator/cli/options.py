@@ -18,7 +18,6 @@ FarmOption = Annotated[
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="table for people, json for one record a line on standard output.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AcceptDisturbedOption = Annotated[
     bool, typer.Option("--accept-disturbed", help="Count launches that other processes disturbed, too: for shared machines.")
 ]

@@ -42,3 +42,8 @@ def test_the_order_is_drawn_from_the_seed():
 def test_the_estimate_counts_sections_and_starts():
     assert estimated_job_s(STANDARD) > STANDARD.launches * (STANDARD.warmup.min_s + STANDARD.timed.min_s)
     assert estimated_job_s(QUICK) < estimated_job_s(STANDARD)
+
+
+def test_the_sides_of_a_comparison_of_one_variant_with_itself_are_two_jobs():
+    sides = [PlannedVariant("m", "v", recipe, Role.CANDIDATE) for recipe in ("A: v", "B: v")]
+    assert len({job.id for job in plan_jobs("c", sides, (RunConfig(),), HOST)}) == 2
